@@ -55,7 +55,7 @@ def generate(
     from training.inference.language_model import open_language_model
 
     generator = Generator(open_language_model(folder, device), decoding, batch)
-    rows = generator.prompt_ids([one.text for one in prompts])
+    rows = generator.prompt_ids([prompt_row.text for prompt_row in prompts])
     console = new_console()
     shown = _Shown(console, prompts) if out_path is None and not as_json else None
     stream = shown.add if shown and len(prompts) == 1 and decoding.beams == 1 else None
@@ -67,8 +67,13 @@ def generate(
     seconds = time.perf_counter() - began
     tokens = sum(len(completion.ids) for completion in completions.values())
     lines = [
-        {PROMPT: one.text, **one.row, COMPLETION: completions[number].text, ENDED: completions[number].ended}
-        for number, one in enumerate(prompts)
+        {
+            PROMPT: prompt_row.text,
+            **prompt_row.row,
+            COMPLETION: completions[number].text,
+            ENDED: completions[number].ended,
+        }
+        for number, prompt_row in enumerate(prompts)
     ]
     summary = {"prompts": len(prompts), "tokens": tokens, "tokens_per_second": round(tokens / seconds, 1)}
     if out_path is not None:
@@ -112,8 +117,8 @@ def _prompt(path: Path, number: int, line: str) -> Prompt:
         if taken := sorted({COMPLETION, ENDED} & row.keys()):
             raise UserError(f"{where}: has {taken[0]!r} already, which is what is written beside it; rename it.")
     if not isinstance(text, str) or not text.strip():
-        found = "nothing" if text is None or isinstance(text, str) else json.dumps(text)[:60]
-        raise UserError(f"{where}: holds {found} where a prompt should be; write a text, or take the line out.")
+        shown = "nothing" if text is None or isinstance(text, str) else json.dumps(text)[:60]
+        raise UserError(f"{where}: holds {shown} where a prompt should be; write a text, or take the line out.")
     return Prompt(text, row)
 
 

@@ -211,7 +211,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
 
 def _do_not_wait_for_prefect(session: Session) -> None:
     """Have Prefect's client give up at once if the server does not answer: by itself it tries for minutes, silently."""
-    url, until, told = PREFECT_API_URL.value(), time.monotonic() + PREFECT_SECONDS, False
+    url, until, has_warned = PREFECT_API_URL.value(), time.monotonic() + PREFECT_SECONDS, False
     while url is not None:
         with suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(f"{url}/health", timeout=5).close()
@@ -219,9 +219,9 @@ def _do_not_wait_for_prefect(session: Session) -> None:
         if time.monotonic() > until:
             session.ending.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
             return
-        if not told:
+        if not has_warned:
             log.warning("Prefect's server at %s does not answer; trying for %.0f s", url, PREFECT_SECONDS)
-            told = True
+            has_warned = True
         time.sleep(0.5)
 
 

@@ -40,13 +40,13 @@ class Found(NamedTuple):
 
 def installed(package: str = PACKAGE) -> dict[str, Distribution]:
     """The package and all that it needs, without extras of its own, by canonical name."""
-    found: dict[str, Distribution] = {}
+    distributions: dict[str, Distribution] = {}
     waiting: list[tuple[str, frozenset[str]]] = [(package, frozenset())]
     seen = set(waiting)
     while waiting:
         name, extras = waiting.pop()
         try:
-            found[canonicalize_name(name)] = held = distribution(name)
+            distributions[canonicalize_name(name)] = held = distribution(name)
         except PackageNotFoundError:  # of another platform or Python
             continue
         for text in held.requires or ():
@@ -57,7 +57,7 @@ def installed(package: str = PACKAGE) -> dict[str, Distribution]:
             if entry not in seen:
                 seen.add(entry)
                 waiting.append(entry)
-    return dict(sorted(found.items()))
+    return dict(sorted(distributions.items()))
 
 
 def locked(paths: Iterable[Path]) -> dict[str, str]:
@@ -156,12 +156,12 @@ def main(arguments: list[str]) -> int:
             return 0
         case ["vulnerabilities", path, *locks]:
             versions = locked(map(Path, locks)) or {name: held.version for name, held in installed().items()}
-            found = vulnerabilities(versions, advisories(Path(path)))
-            for one in found:
-                print("\t".join(one))
-            about = len({one.name for one in found})
-            print(f"{len(found)} advisories apply, to {about} of {len(versions)} packages", file=sys.stderr)
-            return 1 if found else 0
+            affected = vulnerabilities(versions, advisories(Path(path)))
+            for vulnerability in affected:
+                print("\t".join(vulnerability))
+            about = len({vulnerability.name for vulnerability in affected})
+            print(f"{len(affected)} advisories apply, to {about} of {len(versions)} packages", file=sys.stderr)
+            return 1 if affected else 0
     print(__doc__, file=sys.stderr)
     return 2
 

@@ -166,7 +166,7 @@ def _newest_step(work: Path) -> int:
     """Step of the newest checkpoint; 0 without any."""
     from training.engines import checkpoint
 
-    return max((found.position.step for found in checkpoint.committed(work / "checkpoints")), default=0)
+    return max((kept.position.step for kept in checkpoint.committed(work / "checkpoints")), default=0)
 
 
 def _in_thread(function: Callable[[], T], watch: Callable[[Future[T]], None] | None = None) -> T:

@@ -59,15 +59,15 @@ def lost_files(draft: Draft) -> dict[str, tuple[int, str]]:
 
 def _useless(draft: Draft) -> dict[str, tuple[int, int, str]]:
     """Files of which every row was rejected, in all units that hold a part of them: count, first place and reason."""
-    found: dict[str, tuple[int, int, str]] = {}
+    unused_by_name: dict[str, tuple[int, int, str]] = {}
     used = set[str]()
     for unit, summary in zip(draft.units, draft.read, strict=True):
         of_unit = summary.get("useless", {})
         used.update(name for name, _ in unit.contents if name not in of_unit)
         for name, (count, place, reason) in of_unit.items():
-            before = found.get(name)
-            found[name] = (before[0] + count, *before[1:]) if before else (count, place, reason)
-    return {name: what for name, what in found.items() if name not in used}
+            before = unused_by_name.get(name)
+            unused_by_name[name] = (before[0] + count, *before[1:]) if before else (count, place, reason)
+    return {name: what for name, what in unused_by_name.items() if name not in used}
 
 
 def lost_files_in_words(summary: Mapping[str, Any]) -> str:

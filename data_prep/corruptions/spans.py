@@ -136,7 +136,9 @@ class Spans(Corruption):
                 elif token != self.eos:
                     now.append(token)
             tokens = seen.row(row).tolist()
-            texts.append([one for token in tokens for one in (spans.get(token, []) if token in sentinels else [token])])
+            texts.append(
+                [item for token in tokens for item in (spans.get(token, []) if token in sentinels else [token])]
+            )
         return Ragged.from_rows(texts, seen.values.dtype)
 
     def pieces(self, rows: Rows, row: int) -> list[Piece]:

@@ -18,8 +18,8 @@ _SCAN, _END = 0xDA, 0xD9
 def scans(raw: bytes) -> int:
     """Number of scans of a JPEG file; 0 for other files. Each costs work for all pixels, in however few bytes."""
     count, place = 0, 0
-    while raw.startswith(SIGNATURE) and (found := _MARKER.search(raw, place)):
-        marker, place = found[1][0], found.end()
+    while raw.startswith(SIGNATURE) and (marker_match := _MARKER.search(raw, place)):
+        marker, place = marker_match[1][0], marker_match.end()
         if marker == _END:
             break
         count += marker == _SCAN

@@ -153,12 +153,12 @@ def read_array(path: Path, dtype: Any = None, axes: int = 1) -> np.ndarray:
         try:
             version = np.lib.format.read_magic(file)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, found = header(file, max_header_size=10_000)
+            shape, _, stored = header(file, max_header_size=10_000)
         except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
             raise UnfitError(f"{path.name} is no array ({str(error).partition(chr(10))[0]})") from error
-        is_of_type = found.kind in "buif" if dtype is None else found == np.dtype(dtype)
+        is_of_type = stored.kind in "buif" if dtype is None else stored == np.dtype(dtype)
         if not is_of_type or len(shape) != axes or min(shape, default=0) < 0:
-            raise UnfitError(f"{path.name} is an array {found} {list(shape)}, not {dtype or 'numbers'} of {axes} axes")
-        if math.prod(shape) * found.itemsize != size - file.tell():
+            raise UnfitError(f"{path.name} is an array {stored} {list(shape)}, not {dtype or 'numbers'} of {axes} axes")
+        if math.prod(shape) * stored.itemsize != size - file.tell():
             raise UnfitError(f"{path.name} claims the shape {list(shape)}, and has {size - file.tell():,} bytes of it")
     return np.load(path, allow_pickle=False)

@@ -77,10 +77,10 @@ def misfit(wanted: Mapping[str, Any], held: Mapping[str, Entry]) -> str:
     if names := sorted(set(wanted) ^ set(held)):
         return f"{names[0]} is {'not there' if names[0] in wanted else 'not asked for'}"
     for name, tensor in wanted.items():
-        shape, found = list(tensor.shape), held[name]
-        if shape != list(found.shape):
-            return f"{name} has the shape {list(found.shape)}, asked for is {shape}"
+        shape, stored = list(tensor.shape), held[name]
+        if shape != list(stored.shape):
+            return f"{name} has the shape {list(stored.shape)}, asked for is {shape}"
         is_float = str(tensor.dtype).removeprefix("torch.").startswith(("float", "bfloat"))
-        if is_float != ("F" in found.dtype):
-            return f"{name} is {found.dtype}, asked for is {tensor.dtype}"
+        if is_float != ("F" in stored.dtype):
+            return f"{name} is {stored.dtype}, asked for is {tensor.dtype}"
     return ""

@@ -69,16 +69,16 @@ def dialect_of(begin: bytes, usual: str, wanted: Collection[str] = (), delimiter
         return Dialect(declared[1], 1, _said(declared[1], usual, declared[0]))
     others = () if delimiter else sorted(_NAMES.keys() - {usual}, key=",;\t|".index)
     for delimiter, quoted in [(usual, True), *product(others, (True, False))]:  # a lone quote may take many lines
-        found = _records(lines, delimiter, quoted)
-        skip = _titles(found, wanted)
-        widths = [len(values) for _, values in found[skip:]]
+        records = _records(lines, delimiter, quoted)
+        skip = _titles(records, wanted)
+        widths = [len(values) for _, values in records[skip:]]
         if not widths or widths[0] < (2 if delimiter == usual or not skip else 3):
             continue
         if delimiter == usual or widths.count(widths[0]) >= _ALIKE * len(widths):
-            above = found[skip][0] - 1 if skip else 0
+            above = records[skip][0] - 1 if skip else 0
             are = "line above the header is" if above == 1 else "lines above the header are"
             notes = _said(delimiter, usual) + (f"{above} {are} skipped",) * (above > 0)
-            return Dialect(delimiter, above, notes, delimiter == TAB and all(map(QUOTED.fullmatch, found[skip][1])))
+            return Dialect(delimiter, above, notes, delimiter == TAB and all(map(QUOTED.fullmatch, records[skip][1])))
     return Dialect(usual)
 
 
@@ -92,26 +92,26 @@ def _records(lines: Sequence[str], delimiter: str, quoted: bool) -> list[tuple[i
     """The first records, with their first lines; the last one may be cut off."""
     quoting = csv.QUOTE_MINIMAL if quoted and delimiter != TAB else csv.QUOTE_NONE
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
-    found, start = [], 1
+    records, start = [], 1
     try:
         for values in reader:
-            if values and len(found) < _RECORDS:
-                found.append((start, values))
-            if len(found) == _RECORDS:
+            if values and len(records) < _RECORDS:
+                records.append((start, values))
+            if len(records) == _RECORDS:
                 break
             start = reader.line_num + 1
     except csv.Error:
-        return found
-    return found
+        return records
+    return records
 
 
-def _titles(found: Sequence[tuple[int, list[str]]], wanted: Collection[str]) -> int:
+def _titles(records: Sequence[tuple[int, list[str]]], wanted: Collection[str]) -> int:
     """Number of records above the header: of one value, where what follows has several, and the same number of them."""
-    for skip in range(1, min(_TITLES, len(found) - 2) + 1):
-        (line, above), (next_line, header) = found[skip - 1], found[skip]
+    for skip in range(1, min(_TITLES, len(records) - 2) + 1):
+        (line, above), (next_line, header) = records[skip - 1], records[skip]
         if sum(bool(value.strip()) for value in above) != 1 or not set(wanted).isdisjoint(above):
             return 0
-        below = [values for _, values in found[skip + 1 :]]
+        below = [values for _, values in records[skip + 1 :]]
         alike = [values for values in below if len(values) == len(header)]
         has_numbers = any(_NUMBER.fullmatch(value) for values in alike for value in values)
         is_table = len(header) > 2 or has_numbers or next_line > line + 1

@@ -74,10 +74,10 @@ def archive(opener: Opener, size: int, name: str) -> Iterator[Archive]:
     with ExitStack() as stack:
         try:
             is_zip = name.lower().endswith(".zip")
-            found = _zip(stack, opener, size) if is_zip else _tar(stack, opener, size, compressed.of_tar(name))
+            members = _zip(stack, opener, size) if is_zip else _tar(stack, opener, size, compressed.of_tar(name))
         except _REFUSED as error:
             raise DamagedError(str(error) or type(error).__name__) from error
-        yield found
+        yield members
 
 
 def _opened(reading: Opener) -> BinaryIO:
@@ -135,12 +135,12 @@ class _Stretch(io.RawIOBase):
 
 def _meant(info: tarfile.TarInfo, of_name: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
     """The member itself, or the one that a link means; None if there is none."""
-    found: tarfile.TarInfo | None = info
+    target: tarfile.TarInfo | None = info
     for _ in range(_LINKS):
-        if found is None or not (found.issym() or found.islnk()):
-            return found
-        folder = posixpath.dirname(found.name) if found.issym() else ""
-        found = of_name.get(posixpath.normpath(posixpath.join(folder, found.linkname)))
+        if target is None or not (target.issym() or target.islnk()):
+            return target
+        folder = posixpath.dirname(target.name) if target.issym() else ""
+        target = of_name.get(posixpath.normpath(posixpath.join(folder, target.linkname)))
     return None
 
 

@@ -68,9 +68,9 @@ class Claim(NamedTuple):
 
 def claims(files: Sequence[tuple[SourceConfig, str]]) -> list[Claim | None]:
     """What the name of each file says; None: nothing. files: source and name (LABEL/relative/path) of each."""
-    found = [_claim(source.path or "", name) for source, name in files]
-    splits = _splits_of(found)
-    return [claim if claim and not (claim.inside and len(splits[claim.data_set]) < 2) else None for claim in found]
+    claimed = [_claim(source.path or "", name) for source, name in files]
+    splits = _splits_of(claimed)
+    return [claim if claim and not (claim.inside and len(splits[claim.data_set]) < 2) else None for claim in claimed]
 
 
 def by_split(source: SourceConfig, files: Sequence[N]) -> list[tuple[str | None, list[N]]]:

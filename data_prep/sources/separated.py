@@ -193,17 +193,17 @@ def _lone(text: _Text, start: int, delimiter: str, width: int, is_closed: bool, 
         return [] if may_go_on else _apart(taken, start, delimiter, width)
     if text.at_end or is_long:
         return _apart(taken, start, delimiter, width)
-    found = _apart(taken[:-1], start, delimiter, width)
-    is_likely = len(found) * (width - 1) > 1 and not is_closed
-    if not found or not (is_likely or _apart(last, start, delimiter, width)) or (is_closed and len(taken) < _LIKE_ROWS):
+    rows = _apart(taken[:-1], start, delimiter, width)
+    is_likely = len(rows) * (width - 1) > 1 and not is_closed
+    if not rows or not (is_likely or _apart(last, start, delimiter, width)) or (is_closed and len(taken) < _LIKE_ROWS):
         return []
     text.lines.put_back(*last)
-    return found
+    return rows
 
 
 def _apart(lines: list[bytes], start: int, delimiter: str, width: int) -> list[_Line]:
     """A record for each line, with quotes that do not end their field as text; none if a line is no record."""
-    found = list[_Line]()
+    rows = list[_Line]()
     for number, raw in enumerate(lines, start):
         line = raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
         if not line:
@@ -211,8 +211,8 @@ def _apart(lines: list[bytes], start: int, delimiter: str, width: int) -> list[_
         values, is_lone = _fields(line, delimiter, width)
         if width < 2 or len(values) != width or "\r" in line:
             return []
-        found.append(_Line(number, values, is_lone))
-    return found
+        rows.append(_Line(number, values, is_lone))
+    return rows
 
 
 def _fields(line: str, delimiter: str, most: int) -> tuple[list[str], bool]:
@@ -250,8 +250,8 @@ class _Ahead:
 
 def _tabs(name: str, lines: Lines, width: int | None, all_quoted: bool) -> Iterator[Record | Reject]:
     source, most = _Ahead(lines), _LINES_OF_A_FIELD
-    while (found := source.take()) is not None:
-        number, line = found
+    while (numbered := source.take()) is not None:
+        number, line = numbered
         most = min(most + _AHEAD, _LINES_OF_A_FIELD)
         if line is None:
             yield too_long(name, number, lines.long)
@@ -303,7 +303,7 @@ def _joined(values: list[str], width: int, source: _Ahead, most: int) -> tuple[l
     known = _parsed(f'{TAB.join(values)}"')  # fields so far; the pieces of the last one, which is open, are apart
     fields, pieces = (known[:-1], known[-1:]) if known else ([], [])
     taken: list[tuple[int, str | None]] = []
-    found = None
+    row = None
     while (after := source.take()) is not None:
         taken.append(after)
         line = after[1]
@@ -323,11 +323,11 @@ def _joined(values: list[str], width: int, source: _Ahead, most: int) -> tuple[l
             fields += others if closed else others[:-1]
             pieces = others[-1:]
         if closed:
-            found = fields if len(fields) == width else None
+            row = fields if len(fields) == width else None
             break
-    if found is None:
+    if row is None:
         source.give_back(taken)
-    return found, 0 if found is not None else len(taken)
+    return row, 0 if row is not None else len(taken)
 
 
 def _parsed(text: str, delimiter: str = TAB) -> list[str] | None:

@@ -165,6 +165,6 @@ def schema_of(
     return TableSchema(kinds, settings.target, normal, layout, missing, tuple(commas), written, unlearned, config.time)
 
 
-def _common(found: Sequence[ColumnKind | None]) -> ColumnKind | None:
+def _common(kinds: Sequence[ColumnKind | None]) -> ColumnKind | None:
     """What all files agree on; None if they do not."""
-    return found[0] if len(set(found)) == 1 else None
+    return kinds[0] if len(set(kinds)) == 1 else None

@@ -150,8 +150,8 @@ def beyond_float(column: pa.Array, comma: bool = False) -> pa.Array | None:
         written = canonical(number)
         return None if written == canonical(repr(float(number))) else written
 
-    found = _mapped(pc.if_else(may, column.cast(pa.string()), pa.scalar(None, pa.string())), exact)
-    return found if found.null_count < len(found) else None
+    exact_values = _mapped(pc.if_else(may, column.cast(pa.string()), pa.scalar(None, pa.string())), exact)
+    return exact_values if exact_values.null_count < len(exact_values) else None
 
 
 def dates(column: pa.Array) -> tuple[pa.Array, np.ndarray]:

@@ -49,10 +49,10 @@ def call(function: Callable[..., R], *arguments: Any, seconds: int | None, what:
         if ended_by in _FROM_OUTSIDE:
             answer, ended_by = _asked(request, seconds)
     if answer is None:
-        it = f"{what} " if what else ""
+        subject = f"{what} " if what else ""
         if ended_by in (None, -signal.SIGXCPU):
-            raise TooMuchError(f"{it}takes more than {seconds} seconds of processing")
-        raise TooMuchError(f"{it}ends its {'process' if what else 'parser'} ({_name_of(ended_by)})")
+            raise TooMuchError(f"{subject}takes more than {seconds} seconds of processing")
+        raise TooMuchError(f"{subject}ends its {'process' if what else 'parser'} ({_name_of(ended_by)})")
     is_result, value = answer
     if is_result:
         return value

@@ -228,8 +228,12 @@ class TextKind(Kind):
         folders = {name: shards / name for name in lengths}
         corruptions = {name: config for name in lengths if (config := corruption_of(settings, name))}
         rows = stats.of_shards(folders, made_of.preprocessor, lengths, corruptions)
-        found = phrases.top(shards, TOP_PHRASES)
-        return {**rows, **({"phrases": found} if found else {}), "corpus": self.corpus_stats(made_of.corpus)}
+        top_phrases = phrases.top(shards, TOP_PHRASES)
+        return {
+            **rows,
+            **({"phrases": top_phrases} if top_phrases else {}),
+            "corpus": self.corpus_stats(made_of.corpus),
+        }
 
     def corpus_stats(self, corpus: Path) -> dict[str, Any]:
         from data_prep.stats import stats

@@ -54,20 +54,20 @@ def _found(
     use.progress("finding phrases", None)
     special = specials(tokenizer)
     punctuation = lexicon.is_punctuation(special)
-    found = phrases.find(corpora, config, lexicon.is_blank(special), punctuation)
-    if not found.phrases:
+    learned = phrases.find(corpora, config, lexicon.is_blank(special), punctuation)
+    if not learned.phrases:
         raise UserError(
             f"compose.phrases: no run of up to {config.longest} words occurs {config.min_count} times with an NPMI of "
-            f"{config.npmi:g} in {found.words:,} words of training text; lower min_count or npmi, or add documents"
+            f"{config.npmi:g} in {learned.words:,} words of training text; lower min_count or npmi, or add documents"
         )
     decode = load(tokenizer).decode
     with (out_dir / FILE).open("w", encoding="utf-8") as file:
-        for phrase in found.phrases:
+        for phrase in learned.phrases:
             text = decode(list(phrase.ids), skip_special_tokens=False).strip()
             line = {"phrase": text, "words": phrase.words, "count": phrase.count, "npmi": phrase.npmi}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    about = {"phrases": len(found.phrases), "counted_words": found.words, "counted_share": found.share}
-    return Lexicon.of([phrase.ids for phrase in found.phrases], punctuation), {"phrases": about}
+    about = {"phrases": len(learned.phrases), "counted_words": learned.words, "counted_share": learned.share}
+    return Lexicon.of([phrase.ids for phrase in learned.phrases], punctuation), {"phrases": about}
 
 
 def _listed(digest: str, normalisation: Any, tokenizer: Path, use: Use) -> tuple[Lexicon, dict[str, Any]]:

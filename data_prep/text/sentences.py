@@ -279,5 +279,7 @@ def by_paragraph(text: str, split: Callable[[str], list[str]]) -> tuple[list[str
 
 def split(text: str, language: str, tidy: bool = False) -> list[str]:
     """Sentences of a text in a language of `SPLITTERS`; `tidy`: it is the output of `data_prep.text.clean.clean`."""
-    found = split_en(text, tidy) if language == "en" else SPLITTERS[language](text)
-    return found if text.isascii() else [part for sentence in found for part in _cut_further(sentence, language)]
+    sentences = split_en(text, tidy) if language == "en" else SPLITTERS[language](text)
+    return (
+        sentences if text.isascii() else [part for sentence in sentences for part in _cut_further(sentence, language)]
+    )

@@ -128,11 +128,11 @@ def _frequencies(splits: Mapping[str, RowCounts]) -> Curves:
     )
 
 
-def _phrases(found: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
-    if found:
+def _phrases(top: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    if top:
         columns = ["phrase", "words", "count", "npmi"]
         title = "Phrases that were found, the most frequent first"
-        yield Table("phrases", title, columns, [[phrase[column] for column in columns] for phrase in found])
+        yield Table("phrases", title, columns, [[phrase[column] for column in columns] for phrase in top])
 
 
 def _row_lengths(splits: Mapping[str, RowCounts]) -> Histogram:
@@ -222,5 +222,5 @@ def _reject_bars(corpus: CorpusCounts) -> Bars:
     return Bars("rejects", title, "rows", parts)
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -83,13 +83,13 @@ def write_shards(
 
 def _no_rows(summary: dict[str, Any], whose: str, composed: str) -> str:
     """Why no rows came out of training documents."""
-    found = f"{summary['documents']:,} training documents{whose} hold {summary['sentences']:,} sentences"
+    counted = f"{summary['documents']:,} training documents{whose} hold {summary['sentences']:,} sentences"
     if summary["corpus_tokens"]:
         return (
-            f"compose.kind {composed}: no rows came out of the data; {found}, and a row takes two sentences of one "
+            f"compose.kind {composed}: no rows came out of the data; {counted}, and a row takes two sentences of one "
             "document: set data.clean.language to the language of the text, or compose.kind to packed."
         )
-    return f"compose.kind {composed}: no rows came out of the data; {found} without a single token."
+    return f"compose.kind {composed}: no rows came out of the data; {counted} without a single token."
 
 
 def complete(settings: dict[str, Any]) -> dict[str, Any]:

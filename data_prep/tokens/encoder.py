@@ -174,7 +174,9 @@ class Encoder:
         for start in range(0, len(sentences), PLAIN_BATCH):
             batch = list(sentences[start : start + PLAIN_BATCH])
             with using_tokenizer():
-                ids_of = [one.ids for one in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
+                ids_of = [
+                    encoding.ids for encoding in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+                ]
             lengths.append(np.fromiter(map(len, ids_of), np.int64, len(ids_of)))
             ids.append(np.fromiter(chain.from_iterable(ids_of), self.dtype, int(lengths[-1].sum())))
         return Ragged.from_lengths(np.concatenate(ids), np.concatenate(lengths))

@@ -131,8 +131,8 @@ class Lexicon:
             after = np.searchsorted(words, end)  # the next word
             is_whole = solid[words[after]] == solid[end]
             end_word[complete[is_whole]] = after[is_whole]
-        found = end_word > 0
-        return word[found], end_word[found]
+        is_match = end_word > 0
+        return word[is_match], end_word[is_match]
 
 
 def _leftmost_longest(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

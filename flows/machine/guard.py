@@ -215,11 +215,11 @@ def _cookies(headers: dict[str, list[str]], name: str) -> list[str]:
     values = []
     for header in headers.get("cookie", []):
         try:
-            found = SimpleCookie(header).get(name)
+            cookie = SimpleCookie(header).get(name)
         except CookieError:
             continue
-        if found is not None:
-            values.append(found.value)
+        if cookie is not None:
+            values.append(cookie.value)
     return values
 
 

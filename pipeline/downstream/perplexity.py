@@ -84,14 +84,14 @@ def run(
     if not texts:
         raise UserError(f"downstream {job.name}: no document is in {job.split}; hold some out by data.split.")
     device = str(choose_device(context.placement.get("device", "cpu")))
-    found: dict[str, TextLikelihood] = {}
+    likelihoods: dict[str, TextLikelihood] = {}
     for number, name in enumerate(job.models):
         folder = inputs["pretrained"].path / MODEL if name in OWN else Path(name).expanduser()
         random = settings["seed"] if name == SCRATCH else None
         likelihood = Likelihood(open_language_model(folder, device, random=random))
-        found[name] = sum(likelihood.texts(texts), TextLikelihood())
-        context.progress(f"{name}: {found[name].bits_per_byte:.3f} bits a byte", (number + 1) / len(job.models))
-    return _report(job, texts, found, out_dir / "figures")
+        likelihoods[name] = sum(likelihood.texts(texts), TextLikelihood())
+        context.progress(f"{name}: {likelihoods[name].bits_per_byte:.3f} bits a byte", (number + 1) / len(job.models))
+    return _report(job, texts, likelihoods, out_dir / "figures")
 
 
 def numbers(job: Config) -> Iterator[str]:
@@ -113,7 +113,7 @@ def documents(corpus: Corpus, num_bytes: int, seed: int, keep_lines: bool = Fals
     return texts
 
 
-def _report(job: Config, texts: list[str], found: Mapping[str, TextLikelihood], folder: Path) -> Report:
+def _report(job: Config, texts: list[str], likelihoods: Mapping[str, TextLikelihood], folder: Path) -> Report:
     from pipeline.reports.data import COLOURS, new_axes, save
     from pipeline.reports.report import Figure, Report, Table
 
@@ -122,15 +122,16 @@ def _report(job: Config, texts: list[str], found: Mapping[str, TextLikelihood], 
     rows = [
         [f"**{name}**" if name == PRETRAINED else name, f"{of.bits_per_byte:.3f}", f"{of.nats_per_token:.3f}",
          f"{of.word_perplexity:,.4g}", f"{of.tokens:,}"]
-        for name, of in found.items()
+        for name, of in likelihoods.items()
     ]  # fmt: skip
     rows += [[name, f"{bits:.3f}", "–", "–", "–"] for name, bits in beside.items()]
-    bits = {**{Path(name).name: of.bits_per_byte for name, of in found.items()}, **beside}
+    bits = {**{Path(name).name: of.bits_per_byte for name, of in likelihoods.items()}, **beside}
     figure, axes = new_axes(job.name, "bits per byte", "")
     axes.barh(list(bits)[::-1], list(bits.values())[::-1], color=COLOURS[0])
     save(figure, folder / BARS)
-    first = next(iter(found))
-    order = "fewer" if found[first].bits_per_byte < beside[XZ] else "more"
+    first = next(iter(likelihoods))
+    of_first = likelihoods[first].bits_per_byte
+    order = "fewer" if of_first < beside[XZ] else "more"
     return Report(
         title=job.name,
         about=f"{len(texts):,} documents of {job.split}, {len(whole):,} bytes, in windows of the network's length; the "
@@ -140,10 +141,10 @@ def _report(job: Config, texts: list[str], found: Mapping[str, TextLikelihood], 
             Table("Held-out text", ["model", "bits per byte", "nats per token", "perplexity per word", "tokens"], rows)
         ],
         figures=[Figure("bits per byte", BARS)],
-        verdict=f"{first} needs {found[first].bits_per_byte:.3f} bits a byte, {order} than xz's {beside[XZ]:.3f}.",
+        verdict=f"{first} needs {of_first:.3f} bits a byte, {order} than xz's {beside[XZ]:.3f}.",
         numbers={
             **{f"bits_per_byte/{name.replace(' ', '-')}": value for name, value in bits.items()},
-            **{f"nats_per_token/{Path(name).name}": of.nats_per_token for name, of in found.items()},
+            **{f"nats_per_token/{Path(name).name}": of.nats_per_token for name, of in likelihoods.items()},
         },
         notes={"documents": len(texts), "bytes": len(whole)},
     )

@@ -231,8 +231,8 @@ class RowDetector:
     def _reasons(self, inputs: RowInputs, plain: np.ndarray) -> list[list[Reason]]:
         """Raw columns (for images pixels) with their shares of the score, the largest first."""
         if self.transform is not None:
-            found, _ = shares(self.scorer, self.transform, self.usual, plain, inputs)
-            return reasons(self.transform, found, inputs)
+            column_shares, _ = shares(self.scorer, self.transform, self.usual, plain, inputs)
+            return reasons(self.transform, column_shares, inputs)
         names, errors = by_column(self.scorer.by_feature(inputs.values), self.columns)
         of_pixels = errors / np.maximum(errors.sum(1, keepdims=True), np.finfo(float).tiny)
         return [

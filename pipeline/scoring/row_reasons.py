@@ -47,10 +47,10 @@ def shares(
     lift = usual.lift(score, inputs.outside)
     rest = np.maximum(score - usual.low, 0)
     whole = np.maximum(lift + rest, np.finfo(float).tiny)[:, None]
-    found = np.zeros((len(score), len(places)))
-    found[:, has_features] = of_network * rest[:, None] / whole
+    column_shares = np.zeros((len(score), len(places)))
+    column_shares[:, has_features] = of_network * rest[:, None] / whole
     how_far = np.maximum(inputs.outside.sum(1, keepdims=True), np.finfo(float).tiny)
-    return found + inputs.outside / how_far * lift[:, None] / whole, instead
+    return column_shares + inputs.outside / how_far * lift[:, None] / whole, instead
 
 
 def reasons(transform: Transform, shares: np.ndarray, inputs: RowInputs) -> list[list[Reason]]:
@@ -81,9 +81,9 @@ def why(transform: Transform, inputs: RowInputs, row: int, place: int) -> str:
 
 def outside_of(transform: Transform, rows: pa.RecordBatch, odd: Mapping[str, np.ndarray]) -> np.ndarray:
     """How far each value lies outside, float64 [R, columns], with those that are none of their column's kind."""
-    found = transform.outside(rows)
+    outside = transform.outside(rows)
     names: Sequence[str] = [column.name for column in transform.columns]
     for name, is_odd in odd.items():
         place = names.index(name)
-        found[is_odd, place] = np.maximum(found[is_odd, place], transform.columns[place].unknown)
-    return found
+        outside[is_odd, place] = np.maximum(outside[is_odd, place], transform.columns[place].unknown)
+    return outside

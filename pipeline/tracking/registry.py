@@ -138,17 +138,17 @@ def promote(client: MlflowClient, name: str, version: str, score: Score) -> str:
     """
     for tag, value in _tags_of(score).items():
         client.set_model_version_tag(name, version, tag, value)
-    champion, this = _champion(client, name), f"version {version} of {name}"
+    champion, subject = _champion(client, name), f"version {version} of {name}"
     if champion is not None and champion.version == version and math.isfinite(score.value):
-        sentence = f"{this} is the champion already"
+        sentence = f"{subject} is the champion already"
     else:
         called = f"version {champion.version}, the champion" if champion else ""
         decision = decide(score, champion and champion.score, called, held=champion is not None)
         place = CHAMPION if decision.takes_over else CHALLENGER
         if decision.takes_over and champion is None:
-            sentence = f"{this} is the champion with {score.text}: {decision.reason}"
+            sentence = f"{subject} is the champion with {score.text}: {decision.reason}"
         else:
-            sentence = f"{this} {'is the' if decision.takes_over else 'stays a'} {place}: {decision.reason}"
+            sentence = f"{subject} {'is the' if decision.takes_over else 'stays a'} {place}: {decision.reason}"
         _move(client, name, place, version)
     client.set_model_version_tag(name, version, "sesame.decision", sentence)
     return sentence

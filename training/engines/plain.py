@@ -82,9 +82,9 @@ def adamw(module: nn.Module, config: TrainConfig, device: torch.device) -> torch
 def optimizer_of(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
     """The optimizer that `train.optimizer` names."""
     if rows_with_gradients(module) and (config.optimizer != "sgd" or config.weight_decay):
-        found = f"{config.optimizer} with weight_decay {config.weight_decay:g}"
+        setting = f"{config.optimizer} with weight_decay {config.weight_decay:g}"
         raise UserError(
-            f"train.optimizer: {found} changes every row of a table in each step, and this network's few have "
+            f"train.optimizer: {setting} changes every row of a table in each step, and this network's few have "
             "gradients; set it to sgd and weight_decay to 0."
         )
     if config.optimizer == "sgd":

@@ -158,7 +158,7 @@ class Likelihood:
         by_row: list[list[int]] = [[] for _ in rows]
         for place, (row, _, _) in enumerate(wanted):
             by_row[row].append(place)
-        found: list[Continuation | None] = [None] * len(wanted)
+        scored: list[Continuation | None] = [None] * len(wanted)
         inputs = list(rows)
         for batch in self._batches(inputs, [max(len(wanted[p][1]) for p in places) for places in by_row]):
             places = [place for row in batch for place in by_row[row]]
@@ -167,8 +167,8 @@ class Likelihood:
             for place, (value, greedy) in zip(
                 places, self._score([inputs[row] for row in batch], row_of, targets), strict=True
             ):
-                found[place] = Continuation(value, len(wanted[place][1]), greedy, wanted[place][2])
-        return [one for one in found if one is not None]
+                scored[place] = Continuation(value, len(wanted[place][1]), greedy, wanted[place][2])
+        return [one for one in scored if one is not None]
 
     def texts(self, texts: Sequence[str]) -> list[TextLikelihood]:
         """Likelihoods of whole texts, window by window. A text without tokens has a likelihood of 1."""
@@ -182,10 +182,10 @@ class Likelihood:
             ]
             pairs += parts
             counts.append((len(parts), len(ids), text))
-        found = iter(self.continuations(pairs))
+        scored = iter(self.continuations(pairs))
         return [
             TextLikelihood(
-                math.fsum(next(found).log_likelihood for _ in range(parts)),
+                math.fsum(next(scored).log_likelihood for _ in range(parts)),
                 tokens,
                 num_words(text),
                 len(text.encode("utf-8", "surrogatepass")),

@@ -197,18 +197,18 @@ class _Text:
 
     def skip(self, mark: str, at_most: int) -> int:
         """Pass over white space and up to `at_most` of the mark; returns how many there were."""
-        found = 0
+        num_skipped = 0
         while True:
             if self._place >= len(self._text):
                 if self._is_all:
-                    return found
+                    return num_skipped
                 self._read_on(_CHUNK)
             elif self._text[self._place] in _SPACE:
                 self._place += 1
-            elif mark and found < at_most and self._text[self._place] == mark:
-                self._place, found = self._place + 1, found + 1
+            elif mark and num_skipped < at_most and self._text[self._place] == mark:
+                self._place, num_skipped = self._place + 1, num_skipped + 1
             else:
-                return found
+                return num_skipped
 
     def value(self) -> tuple[Any, str]:
         """The next value, and its text. ValueError if there is none, or it is too long."""

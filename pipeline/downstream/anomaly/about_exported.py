@@ -30,10 +30,11 @@ def sentence(exported: Exported) -> str:
     if normal:
         seen = f"of {normal:,} normal test rows it flags {_share(flagged, normal)}"
     caught, anomalies = exported.caught
-    found = f", and of {anomalies:,} anomalies {_share(caught, anomalies)}" if anomalies else ""
+    of_anomalies = f", and of {anomalies:,} anomalies {_share(caught, anomalies)}" if anomalies else ""
     return (
         f"The detector that stays was asked for {exported.asked:.2%} false alarms; drawn by {exported.held_out:,} "
-        f"normal rows held out, its threshold flags {low:.2%} to {high:.2%} of rows like them (95 %): {seen}{found}."
+        f"normal rows held out, its threshold flags {low:.2%} to {high:.2%} of rows like them (95 %): "
+        f"{seen}{of_anomalies}."
     )
 
 
@@ -54,11 +55,11 @@ def table(exported: Exported) -> Table:
 def numbers(exported: Exported) -> dict[str, float]:
     """Shares of normal rows and of anomalies that it flags, and the interval of the former that its threshold has."""
     low, high = exported.interval
-    found = {"detector/false_alarms_low": low, "detector/false_alarms_high": high}
+    rates = {"detector/false_alarms_low": low, "detector/false_alarms_high": high}
     for name, (flagged, count) in (("false_alarms", exported.normal), ("recall", exported.caught)):
         if count:
-            found[f"detector/{name}"] = flagged / count
-    return found
+            rates[f"detector/{name}"] = flagged / count
+    return rates
 
 
 def _share(flagged: int, count: int) -> str:

@@ -16,9 +16,9 @@ def shots_of(pool: Sequence[Question], number: int, name: str, seed: int, own: Q
     secret, count = key(seed, f"few-shot {name}"), number + 1
     while True:  # until enough of them are other rows
         places = permute(np.arange(min(count, len(pool))), len(pool), secret)
-        found = [pool[place] for place in places.tolist() if pool[place].prompt != own.prompt]
-        if len(found) >= number or len(places) == len(pool):
-            return found[:number]
+        shots = [pool[place] for place in places.tolist() if pool[place].prompt != own.prompt]
+        if len(shots) >= number or len(places) == len(pool):
+            return shots[:number]
         count *= 2
 
 

@@ -62,10 +62,10 @@ def build(
 def baselines(data: TaskData, test: Sequence[Question]) -> dict[str, float]:
     """Accuracy of the most frequent answer of train (or of test), and of guessing among choices."""
     answer = _commonest(data.train or data.test)
-    found = {MAJORITY: statistics.fmean(_is_right(row, answer) for row in test)}
+    accuracies = {MAJORITY: statistics.fmean(_is_right(row, answer) for row in test)}
     if data.task.choices is not None:
-        found[GUESS] = statistics.fmean(1 / len(row.choices) for row in test)
-    return found
+        accuracies[GUESS] = statistics.fmean(1 / len(row.choices) for row in test)
+    return accuracies
 
 
 def _commonest(rows: Sequence[Question]) -> Any:
@@ -122,21 +122,21 @@ def _tables(
         ]
         tables.append(Table("Standard deviation over orders of the same shots", ["model", "shots", *measured], orders))
     examples = [
-        [cell["model"], str(cell["shots"]), f"…{one['prompt'][-TAIL:]}", *(one.get(name) or "–" for name in
+        [cell["model"], str(cell["shots"]), f"…{example['prompt'][-TAIL:]}", *(example.get(name) or "–" for name in
          ("right", "taken", "written"))]
         for cell in cells
         if cell["seed"] == cell["order"] == 0
-        for one in cell["shown"]
+        for example in cell["shown"]
     ]  # fmt: skip
     tables.append(Table("Answers", ["model", "shots", "prompt", "right", f"taken by {ACC}", "written"], examples))
     return tables
 
 
 def _of_seed(cells: Sequence[Mapping[str, Any]], model: str, shots: int, seed: int, rule: str) -> str:
-    found = [
+    scores = [
         cell["scores"][rule] for cell in cells if (cell["model"], cell["shots"], cell["seed"]) == (model, shots, seed)
     ]
-    return f"{statistics.fmean(found):.3f}" if found else "–"
+    return f"{statistics.fmean(scores):.3f}" if scores else "–"
 
 
 def _verdict(

@@ -150,8 +150,8 @@ class Trials:
         rows = [likelihood.context(context) for context in contexts]
         decoding = Decoding(max_new_tokens=most, stop=tuple(self.data.task.until))
         texts = {
-            one.prompt: one.text
-            for one in Generator(model, decoding).write([row if room is None else row[-room:] for row in rows])
+            completion.prompt: completion.text
+            for completion in Generator(model, decoding).write([row if room is None else row[-room:] for row in rows])
         }
         return [texts[place] for place in range(len(rows))], sum(room is not None and len(row) > room for row in rows)
 

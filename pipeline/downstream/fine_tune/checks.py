@@ -30,10 +30,10 @@ def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
 
 def remarks(job: Config, data: Labelled) -> list[str]:
     """What is odd about labelled data, in sentences with numbers."""
-    available, found = len(data.splits["train"]), list(checks.remarks(data))
+    available, texts = len(data.splits["train"]), list(checks.remarks(data))
     if max(job.labels) > available:
-        found.append(f"labels asks for {max(job.labels):,} rows, and train has {available:,}")
-    return [f"downstream {job.name}: {text}" for text in found]
+        texts.append(f"labels asks for {max(job.labels):,} rows, and train has {available:,}")
+    return [f"downstream {job.name}: {text}" for text in texts]
 
 
 def fitted(job: Config, data: Labelled) -> Config:

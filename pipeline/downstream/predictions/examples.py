@@ -135,16 +135,16 @@ class Words:
 
         asked: the place of a gap that is asked for. marked: places of tokens to put in brackets.
         """
-        told = []
+        parts = []
         for place, (token, text) in enumerate(zip(ids.tolist(), self.pieces.texts(ids.tolist()), strict=True)):
             name = self.sentinels.get(token, HIDDEN if token == self.mask else "")
             if place == asked:
                 name = ASKED
             if name:
-                told.append(f" {name}")
+                parts.append(f" {name}")
             elif token not in self.special.all or token == self.special.get("unk"):
-                told.append(f"{text[: len(text) - len(text.lstrip())]}⟦{text.lstrip()}⟧" if place in marked else text)
-        return re.sub(" +", " ", re.sub(r"\s*\n\s*", BREAK, "".join(told))).strip() or NOTHING
+                parts.append(f"{text[: len(text) - len(text.lstrip())]}⟦{text.lstrip()}⟧" if place in marked else text)
+        return re.sub(" +", " ", re.sub(r"\s*\n\s*", BREAK, "".join(parts))).strip() or NOTHING
 
     def name(self, token: int) -> str:
         """One token; a hyphen before what goes on in a word."""

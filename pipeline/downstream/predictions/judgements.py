@@ -89,10 +89,10 @@ def _examples(judged: Judged, words: Words, seed: int, count: int) -> Table:
         place = int(random.choice(np.flatnonzero(replaced)))
         around = slice(max(0, place - AROUND), place + AROUND + 1)
         flagged = np.flatnonzero(p[around] > LIKELY)
-        told = [
+        suspicions = [
             f"{words.name(token)} {share:.0%}"
             for token, share in zip(ids[around][replaced[around]].tolist(), p[around][replaced[around]], strict=True)
         ]
-        rows.append([words.text(ids[around], marked=flagged.tolist()), ", ".join(told) or NOTHING])
+        rows.append([words.text(ids[around], marked=flagged.tolist()), ", ".join(suspicions) or NOTHING])
     columns = ["text as it was shown", "replaced, and how likely the network thought it"]
     return Table("What was called replaced (⟦so⟧)", columns, rows, examples=True)

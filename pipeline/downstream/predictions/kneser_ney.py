@@ -88,8 +88,8 @@ class KneserNey:
             place, known = self._find(table, number, ngrams.contexts)
             place = place[known]
             pairs = place << BITS | ngrams.words[known]
-            found = np.minimum(np.searchsorted(table.pairs, pairs), len(table.pairs) - 1)
-            share = np.where(table.pairs[found] == pairs, table.shares[found], 0.0)
+            places = np.minimum(np.searchsorted(table.pairs, pairs), len(table.pairs) - 1)
+            share = np.where(table.pairs[places] == pairs, table.shares[places], 0.0)
             p[known] = share + table.left[place] * p[known]
         return p
 
@@ -115,7 +115,7 @@ class KneserNey:
 
         It has been seen there, or is the likeliest one of the order below: discounting left all others less.
         """
-        found: list[tuple[np.ndarray, np.ndarray]] = []
+        best_words: list[tuple[np.ndarray, np.ndarray]] = []
         for number, table in enumerate(self.tables[1:], 1):
             context, words = table.pairs >> BITS, table.pairs & LARGEST
             shorter = _tokens(table.contexts, number)[:, 1:]
@@ -124,15 +124,15 @@ class KneserNey:
             most = np.maximum.reduceat(p, table.starts[:-1])
             is_most = np.flatnonzero(p == most[context])
             word = words[is_most[np.searchsorted(is_most, table.starts[:-1])]]
-            lower, p_lower = self._best_of(found, shorter)
+            lower, p_lower = self._best_of(best_words, shorter)
             p_lower = table.left * p_lower
-            found.append((np.where(p_lower > most, lower, word), np.maximum(p_lower, most)))
-        return found
+            best_words.append((np.where(p_lower > most, lower, word), np.maximum(p_lower, most)))
+        return best_words
 
-    def _best_of(self, found: Sequence[tuple[np.ndarray, np.ndarray]], contexts: np.ndarray) -> tuple[Any, Any]:
-        """The likeliest ids and their p, by the orders that were `found` so far."""
+    def _best_of(self, best_words: Sequence[tuple[np.ndarray, np.ndarray]], contexts: np.ndarray) -> tuple[Any, Any]:
+        """The likeliest ids and their p, by the orders that `best_words` is of."""
         word, p = (np.full(len(contexts), value) for value in (self._unigram.argmax(), self._unigram.max()))
-        for number, (table, (words, of_words)) in enumerate(zip(self.tables[1:], found, strict=False), 1):
+        for number, (table, (words, of_words)) in enumerate(zip(self.tables[1:], best_words, strict=False), 1):
             place, known = self._find(table, number, contexts)
             word[known], p[known] = words[place[known]], of_words[place[known]]
         return word, p

@@ -54,8 +54,8 @@ class Vectors:
         known = set(ids.tolist())
 
         def id_of(word: str) -> int | None:
-            found = tokenizer.encode(word, add_special_tokens=False).ids
-            return found[0] if len(found) == 1 and found[0] in known else None
+            word_ids = tokenizer.encode(word, add_special_tokens=False).ids
+            return word_ids[0] if len(word_ids) == 1 and word_ids[0] in known else None
 
         return Vectors(vectors / np.maximum(lengths, 1e-12), ids, specials(folder).texts, id_of)
 

@@ -22,12 +22,15 @@ def build(job: Config, vectors: Vectors) -> Report:
     rows, sections, numbers, said = [], [], {}, []
     for name in job.similarity:
         path = Path(name).expanduser()
-        found = vectors.similarity(lists.read_pairs(path))
-        if math.isnan(found.correlation):
-            raise UserError(f"{path}: {found.used} of {found.asked} pairs have vectors, too few to rank; add text.")
-        rows.append([path.stem, "Spearman", f"{found.correlation:.3f}", f"{found.used:,}", f"{found.asked:,}"])
-        numbers |= {f"{path.stem}/spearman": found.correlation, f"{path.stem}/unknown": 1 - found.used / found.asked}
-        said.append(f"Spearman {found.correlation:.3f} on {path.stem} ({found.used:,} of {found.asked:,} pairs)")
+        ranks = vectors.similarity(lists.read_pairs(path))
+        if math.isnan(ranks.correlation):
+            raise UserError(f"{path}: {ranks.used} of {ranks.asked} pairs have vectors, too few to rank; add text.")
+        rows.append([path.stem, "Spearman", f"{ranks.correlation:.3f}", f"{ranks.used:,}", f"{ranks.asked:,}"])
+        numbers |= {
+            f"{path.stem}/spearman": ranks.correlation,
+            f"{path.stem}/unknown": 1 - ranks.used / ranks.asked,
+        }
+        said.append(f"Spearman {ranks.correlation:.3f} on {path.stem} ({ranks.used:,} of {ranks.asked:,} pairs)")
     for name in job.analogies:
         path = Path(name).expanduser()
         by_section = vectors.analogies(lists.read_analogies(path), job.restrict)

@@ -62,8 +62,8 @@ class WordReader(nn.Module):
 
     def forward(self, slots: Tensor) -> Tensor:
         symbols = self.symbols(slots).transpose(1, 2)
-        found = [F.relu(convolution(symbols).amax(2)) for convolution in self.convolutions]
-        return self.project(self.highways(torch.cat(found, 1)))
+        features = [F.relu(convolution(symbols).amax(2)) for convolution in self.convolutions]
+        return self.project(self.highways(torch.cat(features, 1)))
 
 
 class ProjectedLSTM(nn.Module):

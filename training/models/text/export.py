@@ -56,8 +56,8 @@ def check_use(folder: Path, model: Any) -> None:
     texts = ["x " * (most + 8), "e\u0301 x"]
     batch = tokenizer(texts, truncation=True, padding=True, return_tensors="pt")
     wanted = [ours.encode(text).ids for text in texts]
-    found = tokenizer(texts, verbose=False)["input_ids"]
-    if found != wanted:
+    ids = tokenizer(texts, verbose=False)["input_ids"]
+    if ids != wanted:
         raise RuntimeError(f"{folder}: the exported tokenizer gives other ids than the one that was trained with")
     if batch["input_ids"].shape != (2, most):
         shape = tuple(batch["input_ids"].shape)
