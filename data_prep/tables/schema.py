@@ -140,8 +140,8 @@ def schema_of(
     commas, unlearned = list[str](), dict[str, str]()
     for column, evidence in files.items():
         given, together = settings.kinds.get(column), Evidence.of_files(evidence)
-        found: list[ColumnKind | None] = [of_file.kind for of_file in evidence if of_file.kind]
-        kind: ColumnKind = given or (_common(found) or "categorical" if found else "numeric")
+        kinds_of_files: list[ColumnKind | None] = [of_file.kind for of_file in evidence if of_file.kind]
+        kind: ColumnKind = given or (_common(kinds_of_files) or "categorical" if kinds_of_files else "numeric")
         if column == settings.target or kind == "categorical":
             in_texts = _common([of_file.written for of_file in evidence if of_file.count])
             if in_texts is not None:

@@ -163,12 +163,12 @@ def rules() -> dict[str, tuple[str, Consumer]]:
     from data_prep.tokens.cleaning import Cleaning
 
     forms = [Cleaning("nfc"), Cleaning("nfkc"), Cleaning("nfc", keep_lines=True)]
-    found: dict[str, Consumer] = {str(form): form for form in forms}
-    found |= {f"sentences {language}": _splitter(split, language) for language in ("en", "zh", "hi")}
-    found |= {"gopher": Gopher(GopherConfig()), "c4": C4(C4Config(), "en")}
-    found |= {"personal data": PersonalData(PersonalDataConfig(phones=False))}
-    found |= {"words": words, "letters": words_or_letters, "safe": legible.safe, "escaped": legible.escaped}
-    return {name: ("", consumer) for name, consumer in found.items()}
+    consumers: dict[str, Consumer] = {str(form): form for form in forms}
+    consumers |= {f"sentences {language}": _splitter(split, language) for language in ("en", "zh", "hi")}
+    consumers |= {"gopher": Gopher(GopherConfig()), "c4": C4(C4Config(), "en")}
+    consumers |= {"personal data": PersonalData(PersonalDataConfig(phones=False))}
+    consumers |= {"words": words, "letters": words_or_letters, "safe": legible.safe, "escaped": legible.escaped}
+    return {name: ("", consumer) for name, consumer in consumers.items()}
 
 
 def _splitter(split: Callable[[str, str], object], language: str) -> Consumer:

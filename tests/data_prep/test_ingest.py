@@ -344,12 +344,12 @@ def test_passages_are_documents(tmp_path: Path) -> None:
     )
     assert (summary["kept"], summary["rejected"]) == (12, 0)
     assert [summary["splits"][split]["documents"] for split in ("train", "validation", "test")] == [8, 2, 2]
-    found = {}
+    document_by_name = {}
     for split in ("train", "validation", "test"):
         corpus = Corpus(tmp_path / "out", split)
         for number in range(len(corpus)):
-            found[corpus[number].name] = corpus[number]
-    passages = [found[f"one.txt, passage {number}"] for number in range(1, 13)]
+            document_by_name[corpus[number].name] = corpus[number]
+    passages = [document_by_name[f"one.txt, passage {number}"] for number in range(1, 13)]
     assert [sentence for passage in passages for sentence in passage.sentences] == sentences
     assert {len(passage.sentences) for passage in passages} == {8, 12}, "what is left at the end joins the last one"
     assert passages[1].paragraphs == [0, 0, 0, 0, 0, 0, 1, 1]

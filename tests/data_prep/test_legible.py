@@ -252,11 +252,11 @@ def test_what_an_exception_says_is_safe_and_it_stays_what_it_is(error: BaseExcep
 
 
 def links(error: BaseException | None) -> list[BaseException]:
-    found = []
+    errors = []
     while error is not None:
-        found.append(error)
+        errors.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return errors
 
 
 @pytest.mark.parametrize("length", range(270, 300))

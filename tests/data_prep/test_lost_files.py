@@ -104,11 +104,11 @@ def test_members_padding_and_every_cut(kind: str, pieces: list[bytes], zeros: in
     assert compressed.opened(io.BytesIO(raw), kind).read() == whole
     part = raw[: int(len(raw) * cut)]
     sound = compressed.checked(lambda: io.BytesIO(part), kind, len(part))
-    found = compressed.usable(compressed.opened(io.BytesIO(part), kind), sound, by_line=False).read()
-    assert whole.startswith(found)
+    recovered = compressed.usable(compressed.opened(io.BytesIO(part), kind), sound, by_line=False).read()
+    assert whole.startswith(recovered)
     ends = np.cumsum([0, *map(len, members)]).tolist()
     assert bool(sound.problem) == (len(part) < len(raw) - zeros and len(part) not in ends[1:])
-    assert len(found) >= sum(len(piece) for piece, end in zip(pieces, ends[1:], strict=True) if end <= len(part))
+    assert len(recovered) >= sum(len(piece) for piece, end in zip(pieces, ends[1:], strict=True) if end <= len(part))
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,8 +118,10 @@ def test_what_is_damaged_is_never_used(kind: str, place: int, flip: int) -> None
     raw = bytearray(COMPRESS[kind](first) + COMPRESS[kind](second))
     raw[place % len(raw)] ^= flip
     sound = compressed.checked(lambda: io.BytesIO(bytes(raw)), kind, len(raw))
-    found = compressed.usable(compressed.opened(io.BytesIO(bytes(raw)), kind), sound, by_line=True).read()
-    assert found in (b"", first, first + second) or (sound.problem == "it is cut short" and found.startswith(first))
+    recovered = compressed.usable(compressed.opened(io.BytesIO(bytes(raw)), kind), sound, by_line=True).read()
+    assert recovered in (b"", first, first + second) or (
+        sound.problem == "it is cut short" and recovered.startswith(first)
+    )
 
 
 @pytest.mark.skipif(which("zstd") is None, reason="needs the program zstd")

@@ -168,7 +168,7 @@ class Likelihood:
                 places, self._score([inputs[row] for row in batch], row_of, targets), strict=True
             ):
                 scored[place] = Continuation(value, len(wanted[place][1]), greedy, wanted[place][2])
-        return [one for one in scored if one is not None]
+        return [kept for kept in scored if kept is not None]
 
     def texts(self, texts: Sequence[str]) -> list[TextLikelihood]:
         """Likelihoods of whole texts, window by window. A text without tokens has a likelihood of 1."""

@@ -130,18 +130,18 @@ class Trials:
                     [[requests.add(context_of(task, shots, text), answer) for answer in answers] for text in empty],
                 )
             )
-        found = requests.answers()
+        continuations = requests.answers()
         taken = [
             rules.chosen(
                 row.choices,
-                [found[place].log_likelihood for place in given],
-                [found[place].tokens for place in given],
-                [found[place].log_likelihood for place in prior],
-                [[found[place].log_likelihood for place in places] for places in empty],
+                [continuations[place].log_likelihood for place in given],
+                [continuations[place].tokens for place in given],
+                [continuations[place].log_likelihood for place in prior],
+                [[continuations[place].log_likelihood for place in places] for places in empty],
             )
             for row, (given, prior, empty) in zip(self.test, asked, strict=True)
         ]
-        return taken, sum(any(found[place].cut for place in given) for given, _, _ in asked)
+        return taken, sum(any(continuations[place].cut for place in given) for given, _, _ in asked)
 
     def _written(self, likelihood: Likelihood, contexts: Sequence[str]) -> tuple[list[str], int]:
         """What the network writes after each prompt, greedily, and how many prompts were cut."""

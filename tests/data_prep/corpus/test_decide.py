@@ -98,9 +98,9 @@ def test_by_rank_the_lowest_are_tested_on_and_the_next_validate(tmp_path: Path) 
     rows = [(number, rank) for number, rank in enumerate(ranks)] + [(number, ranks[number]) for number in range(9)]
     uneven = SplitConfig(validation=0.3, test=0.1)
     for seed in (0, 1):
-        found = decided(tmp_path / str(seed), rows[:25], rows[25:], seed=seed, split=uneven, ordered=True).split_of
+        splits = decided(tmp_path / str(seed), rows[:25], rows[25:], seed=seed, split=uneven, ordered=True).split_of
         wanted = [SPLITS.index("test" if rank < 6 else "validation" if rank < 24 else "train") for rank in ranks]
-        assert found[:60].tolist() == wanted and (found[60:] == REJECTED).all()
+        assert splits[:60].tolist() == wanted and (splits[60:] == REJECTED).all()
 
 
 def test_a_declared_split_is_kept_and_the_others_divide_the_rest(tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def seen(words: list[list[int]], **options: Any) -> list[list[int]]:
 
 def texts(words: list[list[int]], **options: Any) -> list[list[int]]:
     """What is between the special tokens, which stay."""
-    found = seen(words, **options)
-    assert all(row[0] == BOS and row[-1] == EOS for row in found)
-    return [row[1:-1] for row in found]
+    noised = seen(words, **options)
+    assert all(row[0] == BOS and row[-1] == EOS for row in noised)
+    return [row[1:-1] for row in noised]
 
 
 sizes = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=40), min_size=1, max_size=4)
@@ -126,19 +126,19 @@ def test_lengths_are_poissons_and_the_last_is_cut_to_the_budget() -> None:
 
 def test_spans_that_meet_share_words_and_one_that_is_run_over_leaves_no_mask() -> None:
     """λ = 3 and everything hidden: spans begin at distinct words, so only in a row can they cover all."""
-    found = texts([[1] * 30] * 2000, permute=0, rate=1)
-    assert {token for row in found for token in row} > {MASK}
-    gaps = [sum(token != MASK for token in row) for row in found]
+    noised = texts([[1] * 30] * 2000, permute=0, rate=1)
+    assert {token for row in noised for token in row} > {MASK}
+    gaps = [sum(token != MASK for token in row) for row in noised]
     assert 0 < np.mean(gaps) < 15  # spans run into each other and leave words that the budget would have paid for
 
 
 def test_a_span_of_nothing_inserts_a_mask_anywhere() -> None:
     """Of 40 words, ceil(0.05 · 40) are hidden; zeros before them are masks between any two words that are left."""
-    found = texts([[1] * 40] * 6000, permute=0, rate=0.05, mean_length=0.5)
-    assert Counter(len(row) for row in found).keys() <= set(range(39, 41))
-    extra = [row for row in found if row.count(MASK) > 40 - len([token for token in row if token != MASK])]
+    noised = texts([[1] * 40] * 6000, permute=0, rate=0.05, mean_length=0.5)
+    assert Counter(len(row) for row in noised).keys() <= set(range(39, 41))
+    extra = [row for row in noised if row.count(MASK) > 40 - len([token for token in row if token != MASK])]
     assert not extra, "x′ is no longer than x"
-    two = [row.index(MASK) for row in found if row.count(MASK) == 2]
+    two = [row.index(MASK) for row in noised if row.count(MASK) == 2]
     assert min(two) == 0 and max(two) > 30
 
 
@@ -148,14 +148,14 @@ def test_sentences_change_places_as_wholes(words: list[list[int]], share: float)
     for row, text in zip(words, texts(words, rate=0, permute=share), strict=True):
         bounds = np.cumsum([10, *[sum(row[start : start + 3]) for start in range(0, len(row), 3)]])
         sentences = [list(range(*span)) for span in pairwise(bounds.tolist())]
-        found, rest = [], text
+        permuted, rest = [], text
         while rest:
             (sentence,) = [sentence for sentence in sentences if sentence[0] == rest[0]]
             assert rest[: len(sentence)] == sentence
-            found.append(sentence)
+            permuted.append(sentence)
             rest = rest[len(sentence) :]
-        assert sorted(found) == sentences
-        moved = sum(left != right for left, right in zip(found, sentences, strict=True))
+        assert sorted(permuted) == sentences
+        moved = sum(left != right for left, right in zip(permuted, sentences, strict=True))
         assert moved <= math.ceil(share * len(sentences) - 1e-9)
 
 
@@ -179,8 +179,8 @@ def test_a_word_that_a_sentence_begins_with_is_one_wherever_it_comes() -> None:
     """The first sentence begins inside a word, and comes to stand after another."""
     rows = example([[2, 2, 2, 2, 2, 2]])
     ragged(rows, "word_start").values[1] = 0
-    found = corruption(rate=1, unit="word", replace="mask")(rows, Draws(7, 0, [0]))
-    assert ragged(found, "seen").row(0).tolist() == [BOS, *[MASK] * 6, EOS]
+    corrupted = corruption(rate=1, unit="word", replace="mask")(rows, Draws(7, 0, [0]))
+    assert ragged(corrupted, "seen").row(0).tolist() == [BOS, *[MASK] * 6, EOS]
 
 
 def test_rotation_begins_at_any_token() -> None:
@@ -242,8 +242,8 @@ def test_rows_are_pinned() -> None:
 def test_rows_without_special_tokens_and_of_one_token() -> None:
     rows = example([[1], [2, 1]], framed=False)
     rows = {name: Ragged.concat([column, Ragged.from_rows([[]], np.uint16)]) for name, column in rows.items()}  # type: ignore[list-item]
-    found = corruption(rate=1, unit="token", replace="masks", rotate=1)(rows, Draws(1, 0, np.arange(3)))
-    assert [ragged(found, "seen").row(row).tolist() for row in range(3)] == [[MASK], [MASK] * 3, []]
+    corrupted = corruption(rate=1, unit="token", replace="masks", rotate=1)(rows, Draws(1, 0, np.arange(3)))
+    assert [ragged(corrupted, "seen").row(row).tolist() for row in range(3)] == [[MASK], [MASK] * 3, []]
     framed = {"input": Ragged.from_rows([[BOS, EOS], [EOS]], np.uint16)}
     alone = corruption(permute=0, rate=0.5, unit="token", insert=0.5)(framed, Draws(1, 0, np.arange(2)))
     assert [ragged(alone, "seen").row(row).tolist() for row in range(2)] == [[BOS, MASK, EOS], [EOS, MASK]]

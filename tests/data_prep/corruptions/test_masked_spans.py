@@ -152,8 +152,8 @@ def test_first_spans_have_these_lengths() -> None:
     assert places.lengths.tolist() == [1] * count
     anchors = places.values / length
     assert anchors.mean() == pytest.approx(0.5, abs=5 * math.sqrt(1 / 12 / count))
-    found = ragged(spans(rate=0.01)(rows, drawn(count)), "target_positions")  # twenty tokens: about five spans
-    begins = np.append(True, np.diff(found.values.astype(int) + found.row_index() * 10 * length) != 1)
+    positions = ragged(spans(rate=0.01)(rows, drawn(count)), "target_positions")  # twenty tokens: about five spans
+    begins = np.append(True, np.diff(positions.values.astype(int) + positions.row_index() * 10 * length) != 1)
     runs = np.diff(np.flatnonzero(begins), append=len(begins))
     # Spans merge seldom; the last of each row is cut by the budget: a fifth of them, so the mean is somewhat lower.
     assert 3.2 < runs.mean() < 3.797

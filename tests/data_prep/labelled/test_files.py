@@ -298,15 +298,15 @@ def test_keyed_split_keeps_equal_rows_together_whatever_the_order(tmp_path: Path
 )
 def test_rows_of_any_normal_form_are_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     folder = tmp_path_factory.mktemp("forms")
-    found = {}
+    outcome_by_form = {}
     for form in ("NFC", "NFD", "NFKD"):
         texts = [[unicodedata.normalize(form, value) for value in row] for row in rows]
         path = write(folder / f"{form}.jsonl", [{"text": f"t{text}", "label": label} for text, label in texts])
         try:
-            found[form] = from_file(path).splits
+            outcome_by_form[form] = from_file(path).splits
         except UserError as error:
-            found[form] = str(error).replace(form, "NFC")
-    assert found["NFC"] == found["NFD"] == found["NFKD"]
+            outcome_by_form[form] = str(error).replace(form, "NFC")
+    assert outcome_by_form["NFC"] == outcome_by_form["NFD"] == outcome_by_form["NFKD"]
 
 
 def test_texts_are_cleaned_as_the_corpus_was(tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def test_classes_are_folders_of_pictures_only(tmp_path: Path) -> None:
     for name in ("cat/a.png", "dog/b.png", "cat/@eaDir/a.png/SYNOPHOTO_THUMB_M.png", "lost+found/c.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (4, 4)).save(tmp_path / name)
-    found = images.all_images(SourceConfig(path=str(tmp_path)), ImagesConfig(), tmp_path)
-    assert {image.label for image in found if not isinstance(image, Reject)} == {"cat", "dog"}
+    pictures = images.all_images(SourceConfig(path=str(tmp_path)), ImagesConfig(), tmp_path)
+    assert {image.label for image in pictures if not isinstance(image, Reject)} == {"cat", "dog"}
 
 
 def test_what_is_left_out_of_a_folder_is_counted_by_suffix(tmp_path: Path) -> None:

@@ -76,13 +76,13 @@ def test_other_names_are_not(names: tuple[str, str]) -> None:
 
 
 def test_sources_beside_each_other_are_seen_together() -> None:
-    one, other = source("/d/train.csv"), source("/d/test.csv")
+    training, other = source("/d/train.csv"), source("/d/test.csv")
     with pytest.raises(UserError, match="would be mixed"):
-        named_splits.check([(one, [File("train.csv")]), (other, [File("test.csv")])])
+        named_splits.check([(training, [File("train.csv")]), (other, [File("test.csv")])])
     with pytest.raises(UserError, match="would be mixed"):
         named_splits.check([(source("/d/train"), [File("train/1.csv")]), (source("/d/test/"), [File("test/1.csv")])])
     held_out = source("/d/test.csv", split="test")
-    named_splits.check([(one, [File("train.csv")]), (held_out, [File("test.csv")])])
+    named_splits.check([(training, [File("train.csv")]), (held_out, [File("test.csv")])])
     named_splits.check([(source("/a/train"), [File("train/1.csv")]), (source("/b/test"), [File("test/1.csv")])])
     assert named_splits.by_split(held_out, [File("test.csv")]) == [("test", [File("test.csv")])]
 
@@ -130,13 +130,13 @@ def ingested(kind: str, folder: Path, out: Path, split: str | None, **shares: fl
     shares = {"validation": 0.0, "test": 0.0, **shares}
     data = {"kind": kind, "sources": [{"path": str(folder), "split": split}], "split": shares}
     ingest(kind_of(kind), kind_of(kind).Data.model_validate(data), 0, out, out.with_name("downloads"))
-    found: dict[str, dict[str, int]] = {}
+    counts_by_split: dict[str, dict[str, int]] = {}
     for name in SPLITS:
         rows = Corpus(out, name) if kind == "text" else ArrayCorpus(out, name)
         names = rows.names if isinstance(rows, Corpus) else rows.names(range(len(rows))) if len(rows) else []
         files = [name.partition(":")[0].partition("/")[2] for name in names]
-        found[name] = {file: files.count(file) for file in sorted(set(files))}
-    return found
+        counts_by_split[name] = {file: files.count(file) for file in sorted(set(files))}
+    return counts_by_split
 
 
 def test_rows_of_a_declared_test_are_tested_on_and_nothing_else(tmp_path: Path) -> None:
@@ -144,11 +144,11 @@ def test_rows_of_a_declared_test_are_tested_on_and_nothing_else(tmp_path: Path) 
     table(tmp_path / "kdd" / "KDDTest+.csv", 30, 20)  # ten of them are in training, too
     with pytest.raises(UserError, match=r"train \(1\): kdd/KDDTrain\+\.csv; test \(1\): kdd/KDDTest\+\.csv"):
         ingested("table", tmp_path / "kdd", tmp_path / "out", None)
-    found = ingested("table", tmp_path / "kdd", tmp_path / "names", "names", validation=0.2, test=0.2)
-    assert found["test"] == {"KDDTest+.csv": 20}, "all of it, and no share of the others"
-    assert found["train"] == {"KDDTrain+.csv": 24} and found["validation"] == {"KDDTrain+.csv": 6}
-    found = ingested("table", tmp_path / "kdd", tmp_path / "all", "train")
-    assert found == {"train": {"KDDTest+.csv": 20, "KDDTrain+.csv": 30}, "validation": {}, "test": {}}
+    counts_by_split = ingested("table", tmp_path / "kdd", tmp_path / "names", "names", validation=0.2, test=0.2)
+    assert counts_by_split["test"] == {"KDDTest+.csv": 20}, "all of it, and no share of the others"
+    assert counts_by_split["train"] == {"KDDTrain+.csv": 24} and counts_by_split["validation"] == {"KDDTrain+.csv": 6}
+    counts_by_split = ingested("table", tmp_path / "kdd", tmp_path / "all", "train")
+    assert counts_by_split == {"train": {"KDDTest+.csv": 20, "KDDTrain+.csv": 30}, "validation": {}, "test": {}}
 
 
 def test_documents_and_recordings_alike(tmp_path: Path) -> None:
@@ -159,9 +159,15 @@ def test_documents_and_recordings_alike(tmp_path: Path) -> None:
             (tmp_path / "reviews" / name / f"{number}.txt").write_text(text)
     with pytest.raises(UserError, match=r"train \(9\).* and 6 more; validation \(4\).*; test \(5\)"):
         ingested("text", tmp_path / "reviews", tmp_path / "out", None)
-    found = ingested("text", tmp_path / "reviews", tmp_path / "names", "names", validation=0.5, test=0.5 - 1e-9)
-    assert {split: sum(files.values()) for split, files in found.items()} == {"train": 9, "validation": 4, "test": 5}
-    assert all(file.startswith("dev/") for file in found["validation"])
+    counts_by_split = ingested(
+        "text", tmp_path / "reviews", tmp_path / "names", "names", validation=0.5, test=0.5 - 1e-9
+    )
+    assert {split: sum(files.values()) for split, files in counts_by_split.items()} == {
+        "train": 9,
+        "validation": 4,
+        "test": 5,
+    }
+    assert all(file.startswith("dev/") for file in counts_by_split["validation"])
     with zipfile.ZipFile(tmp_path / "reviews.zip", "w") as archive:
         for path in sorted((tmp_path / "reviews").rglob("*.txt")):
             archive.write(path, path.relative_to(tmp_path))

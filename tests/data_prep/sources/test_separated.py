@@ -69,8 +69,8 @@ def test_three_readers_read_the_same(tmp_path: Path) -> None:
         reader = tab_separated if name.endswith(".tsv") else comma_separated
         documents = list(reader(name, io.BytesIO(path.read_bytes()), FIELDS))
         assert [document.text for document in documents if isinstance(document, Document)] == texts
-        found = load(LabelledConfig(path=str(path)), tmp_path)
-        assert {row.text for rows in found.splits.values() for row in rows} == set(texts)
+        labelled = load(LabelledConfig(path=str(path)), tmp_path)
+        assert {row.text for rows in labelled.splits.values() for row in rows} == set(texts)
 
 
 CELLS = st.text(st.sampled_from('a,;" \n'), max_size=6)
@@ -83,25 +83,25 @@ def test_what_is_quoted_as_it_should_be_is_read_as_written(
 ) -> None:
     out = io.StringIO()
     csv.writer(out, lineterminator=end, quoting=quoting).writerows([("x", "y", "z"), *rows])
-    found = list(records("t.csv", Lines(io.BytesIO(out.getvalue().encode())), ","))
-    assert [record[1] for record in found if not isinstance(record, Reject)] == [["x", "y", "z"], *map(list, rows)]
+    read = list(records("t.csv", Lines(io.BytesIO(out.getvalue().encode())), ","))
+    assert [record[1] for record in read if not isinstance(record, Reject)] == [["x", "y", "z"], *map(list, rows)]
 
 
 def quoted(text: str, width: int | None = None) -> tuple[list[list[str]], list[int], Quotes]:
     """Records, positions of rejects, and what was made of quotes."""
     quotes = Quotes()
-    found = list(records("t.csv", Lines(io.BytesIO(text.encode())), ",", width, quotes=quotes))
-    rejected = [record.position for record in found if isinstance(record, Reject)]
-    return [record[1] for record in found if not isinstance(record, Reject)], rejected, quotes
+    read = list(records("t.csv", Lines(io.BytesIO(text.encode())), ",", width, quotes=quotes))
+    rejected = [record.position for record in read if isinstance(record, Reject)]
+    return [record[1] for record in read if not isinstance(record, Reject)], rejected, quotes
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(("plain", '"lone', '5" pipe', '"some" do', '"a, b"', '"two\nlines"')), max_size=30))
 def test_a_quote_that_quotes_nothing_takes_no_other_row(texts: list[str]) -> None:
     texts = [*texts, "plain", "plain"]
-    found, rejected, quotes = quoted("\n".join(["text,n,m", *(f"{text},{n},-" for n, text in enumerate(texts)), ""]))
+    rows, rejected, quotes = quoted("\n".join(["text,n,m", *(f"{text},{n},-" for n, text in enumerate(texts)), ""]))
     meant = [text.strip('"') if text.startswith(('"a', '"two')) else text for text in texts]
-    assert found[1:] == [[text, str(n), "-"] for n, text in enumerate(meant)] and not rejected
+    assert rows[1:] == [[text, str(n), "-"] for n, text in enumerate(meant)] and not rejected
     assert quotes.lone == texts.count('"lone') + texts.count('"some" do')
 
 
@@ -118,8 +118,8 @@ def test_a_quote_that_quotes_nothing_takes_no_other_row(texts: list[str]) -> Non
 def test_where_quotes_may_mean_two_things_nothing_is_guessed(
     text: str, kept: list[list[str]], rejected: list[int]
 ) -> None:
-    found = quoted(text)
-    assert (found[0][1:], found[1], found[2].lone) == (kept, rejected, 0)
+    outcome = quoted(text)
+    assert (outcome[0][1:], outcome[1], outcome[2].lone) == (kept, rejected, 0)
 
 
 def test_what_is_made_of_quotes_is_said_of_documents_labels_and_tables(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ def test_what_is_made_of_quotes_is_said_of_documents_labels_and_tables(tmp_path:
 
 def test_a_long_line_within_quotes_costs_all_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data_prep.sources.records.MAX_BYTES", 50)
-    found, rejected, _ = quoted(f'a,b\n1,"x\nand\n{"y" * 60}\n2,z\n')
-    assert (found[1:], rejected) == ([["2", "z"]], [2, 3, 4])
+    rows, rejected, _ = quoted(f'a,b\n1,"x\nand\n{"y" * 60}\n2,z\n')
+    assert (rows[1:], rejected) == ([["2", "z"]], [2, 3, 4])
 
 
 @pytest.mark.parametrize("delimiter", ["^", "\t", ":"])
@@ -153,8 +153,8 @@ def test_encoding_and_delimiter_can_be_set_for_all(tmp_path: Path, delimiter: st
     source = SourceConfig(path=str(path), encoding="utf-16", delimiter=delimiter)
     texts = [f"Café {n}" for n in range(40)]
     assert [row.text for row in documents(source, tmp_path) if isinstance(row, Document)] == texts
-    found = load(LabelledConfig(path=str(path), encoding="utf-16", delimiter=delimiter), tmp_path)
-    assert {row.text for rows in found.splits.values() for row in rows} == set(texts)
+    labelled = load(LabelledConfig(path=str(path), encoding="utf-16", delimiter=delimiter), tmp_path)
+    assert {row.text for rows in labelled.splits.values() for row in rows} == set(texts)
     [file] = listed(source, accepts(None), tmp_path)
     (batch,) = raw_batches(file, None, ())
     assert isinstance(batch, Raw) and batch.columns["text"].to_pylist() == texts and not batch.notes
@@ -197,8 +197,8 @@ def test_columns_of_one_name() -> None:
     ],
 )
 def test_dialects(text: str, usual: str, delimiter: str, skip: int) -> None:
-    found = dialect_of(text.encode(), usual)
-    assert (found.delimiter, found.skip) == (delimiter, skip)
+    dialect = dialect_of(text.encode(), usual)
+    assert (dialect.delimiter, dialect.skip) == (delimiter, skip)
 
 
 def test_a_line_with_a_wanted_column_is_no_title() -> None:

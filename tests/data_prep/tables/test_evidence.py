@@ -85,8 +85,8 @@ def test_money_is_numbers_and_what_it_is_read_as_is_told(tmp_path: Path) -> None
 )
 def test_what_a_column_is_read_as_is_told(tmp_path: Path, values: list[str], said: str) -> None:
     quoted = [f'"{value}"' for value in values]
-    _, told = notes(tmp_path, {"a": quoted, "b": NUMBERS[: len(values)]})
-    assert len(told) == 1 and told[0].startswith(f"column 'a' {said}")
+    _, remarks = notes(tmp_path, {"a": quoted, "b": NUMBERS[: len(values)]})
+    assert len(remarks) == 1 and remarks[0].startswith(f"column 'a' {said}")
 
 
 def test_decimal_commas_are_found_and_told(tmp_path: Path) -> None:

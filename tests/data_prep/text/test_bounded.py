@@ -44,15 +44,15 @@ def test_a_document_that_waits_is_ended_by_the_clock(monkeypatch: pytest.MonkeyP
 
 
 def test_it_serves_threads_and_survives_its_helper() -> None:
-    found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(call(busy.own, seconds=5))) for _ in range(4)]
+    process_ids: list[int] = []
+    threads = [threading.Thread(target=lambda: process_ids.append(call(busy.own, seconds=5))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(found)) == 1
-    os.kill(found[0], signal.SIGKILL)
-    assert call(busy.own, seconds=5) != found[0]
+    assert len(set(process_ids)) == 1
+    os.kill(process_ids[0], signal.SIGKILL)
+    assert call(busy.own, seconds=5) != process_ids[0]
 
 
 def test_a_page_that_takes_too_long_is_rejected_by_name(tmp_path: Path) -> None:

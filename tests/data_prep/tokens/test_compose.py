@@ -219,8 +219,8 @@ def test_a_pair_that_is_too_long_becomes_the_fewest_rows_that_hold_it(a, b, room
     assert {len(x) + len(y) for x, y in rows} == {min(room, a + b)}
     fewer = len(rows) - 1
     assert not any(fewer * width >= a and fewer * (room - width) >= b for width in range(1, room))
-    for one, other in pairwise(rows):
-        assert one[0].start <= other[0].start and one[1].start <= other[1].start
+    for earlier, later in pairwise(rows):
+        assert earlier[0].start <= later[0].start and earlier[1].start <= later[1].start
 
 
 def test_a_small_example_is_pinned():

@@ -14,8 +14,8 @@ from data_prep.tokens.vocabulary.huffman import huffman_paths
 def test_a_tree_made_by_hand() -> None:
     """Of e 9, d 5, c 3, b 3, a 2: a+b → node 0 (5); c+0 → 1 (8), d stays: 5 < 8; d+1 → 2 (13); e+2 → root 3 (22)."""
     paths, branches = huffman_paths(np.array([0, 9, 5, 3, 3, 2]))
-    found = {row: (paths.row(row).tolist(), branches.row(row).tolist()) for row in range(6)}
-    assert found == {
+    codes = {row: (paths.row(row).tolist(), branches.row(row).tolist()) for row in range(6)}
+    assert codes == {
         0: ([], []),  # does not occur
         1: ([3], [0]),
         2: ([3, 2], [1, 0]),

@@ -127,20 +127,20 @@ def units(folder: Path, lines: list[str], *sentences: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["wordpiece", "byte-bpe", "character"])
 def test_the_longest_phrase_from_the_left(tokenizers, kind):
-    found = units(tokenizers[kind], ["New York", "New York Times", "York Times in", "he reads"], TEXT[0])
+    units_of_text = units(tokenizers[kind], ["New York", "New York Times", "York Times in", "he reads"], TEXT[0])
     end = ["New York."] if kind == "byte-bpe" else ["New York", "."]
-    assert found == ["He", "reads", "the", "New York Times", "in", *end]
+    assert units_of_text == ["He", "reads", "the", "New York Times", "in", *end]
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "byte-bpe", "character"])
 def test_a_phrase_is_whole_words_and_punctuation_beside_them_is_ignored(tokenizers, kind):
-    found = units(tokenizers[kind], ["New York", "in New York", "she in", "newer"], TEXT[1])
+    units_of_text = units(tokenizers[kind], ["New York", "in New York", "she in", "newer"], TEXT[1])
     if kind == "byte-bpe":  # its words have their punctuation
         middle = ["(New York),", "York", "or", "newer", "York;", "she,", "in", "New", "Yorkshire."]
     else:
         middle = ["(", "New York", ")", ",", "York", "or", "newer", "York", ";", "she", ",", "in"]
         middle += ["New", "Yorkshire", "."]
-    assert found == ["He", "lives", "in", *middle]
+    assert units_of_text == ["He", "lives", "in", *middle]
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "character"])

@@ -78,14 +78,14 @@ def score(count: int, left: int, right: int, total: int) -> float:
 @given(st.lists(corpora(), min_size=1, max_size=3), st.integers(2, 3), st.integers(2, 5), st.sampled_from([-0.5, 0.2]))
 def test_they_are_those_of_a_plain_count(several: list[TokenCorpus], least: int, longest: int, limit: float) -> None:
     config = PhrasesConfig(min_count=least, npmi=limit, longest=longest)
-    found = find(several, config, BLANK, PUNCTUATION)
+    learned = find(several, config, BLANK, PUNCTUATION)
     wanted = naive(several, config)
-    for phrase in found.phrases:
+    for phrase in learned.phrases:
         matches = [words for words in wanted if without_blanks(sum(words, ())) == without_blanks(phrase.ids)]
         near = [words for words in matches if len(words) == phrase.words and wanted[words][0] == phrase.count]
         assert any(wanted[words][1] == pytest.approx(phrase.npmi, abs=1e-3) for words in near)
     sure = {words for words, (_, value) in wanted.items() if value > limit + 1e-6}
-    assert len(sure) <= len(found.phrases) <= len([v for _, v in wanted.values() if v > limit - 1e-6])
+    assert len(sure) <= len(learned.phrases) <= len([v for _, v in wanted.values() if v > limit - 1e-6])
 
 
 def without_blanks(ids: tuple[int, ...]) -> list[int]:
@@ -146,8 +146,8 @@ def test_what_stands_beside_a_phrase_is_not_part_of_it(kind: str, tmp_path: Path
     encoded = Encoder(tokenizer).encode(pa.array(lines))
     starts = WordStarts(tokenizer)(encoded.values, encoded.offsets)
     corpus = TokenCorpus(encoded.values, starts, encoded.offsets, np.array([0, len(lines)]))
-    found = find([corpus], PhrasesConfig(min_count=50), lexicon.is_blank(special), lexicon.is_punctuation(special))
-    texts = {tokenizer.decode(list(phrase.ids)).strip() for phrase in found.phrases}
+    learned = find([corpus], PhrasesConfig(min_count=50), lexicon.is_blank(special), lexicon.is_punctuation(special))
+    texts = {tokenizer.decode(list(phrase.ids)).strip() for phrase in learned.phrases}
     assert "New York Times" in texts and not any("," in text or "." in text for text in texts)
     assert not any(word in text.split() for text in texts for word in words)
 

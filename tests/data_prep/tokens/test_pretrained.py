@@ -100,8 +100,8 @@ def test_the_owners_tokens_and_settings_go_on(tmp_path: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps({"[E1]": 6, "new word": 7}))
     train(TokenizerConfig(kind="pretrained", path=str(folder)), [], tmp_path / "ours")
     assert load(tmp_path / "ours").encode("the new word <m> The").ids == [2, 5, 7, 1, 1, 1, 1, 3]  # "<m>" is text
-    found = specials(tmp_path / "ours")
-    assert (found.unk, found.mask, found.vocabulary) == (1, 4, 8) and 7 not in found.all
+    special_ids = specials(tmp_path / "ours")
+    assert (special_ids.unk, special_ids.mask, special_ids.vocabulary) == (1, 4, 8) and 7 not in special_ids.all
 
 
 def test_folding_may_be_set_by_hand(tmp_path: Path) -> None:

@@ -52,13 +52,13 @@ def test_words_end_at_other_tokens_and_at_sentence_ends(tokenizer: Tokenizer) ->
 @settings(max_examples=60, deadline=None)
 def test_it_joins_characters_and_nothing_else(tokenizer: Tokenizer, sentences: list[str]) -> None:
     plain = tokenise(corpus(sentences), tokenizer)
-    found = tokenise(corpus(sentences), tokenizer, segmenter=Segmenter("jieba", tokenizer))
-    assert not (found.word_start & ~plain.word_start).any()  # only starts inside of words are lost
+    segmented = tokenise(corpus(sentences), tokenizer, segmenter=Segmenter("jieba", tokenizer))
+    assert not (segmented.word_start & ~plain.word_start).any()  # only starts inside of words are lost
     is_chinese = np.array([segment.is_chinese(tokenizer.id_to_token(i)[0]) for i in plain.tokens.tolist()], bool)
-    assert (found.word_start == plain.word_start)[~is_chinese].all()
+    assert (segmented.word_start == plain.word_start)[~is_chinese].all()
     before = np.append(False, is_chinese)[:-1]
-    lost = plain.word_start & ~found.word_start
-    assert before[lost].all() and found.word_start[plain.sentence_offsets[:-1]].all()
+    lost = plain.word_start & ~segmented.word_start
+    assert before[lost].all() and segmented.word_start[plain.sentence_offsets[:-1]].all()
 
 
 def test_words_are_masked_whole(tokenizer: Tokenizer) -> None:

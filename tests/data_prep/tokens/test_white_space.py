@@ -101,10 +101,10 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]
     }
     for name, config in configs.items():
         train(config, texts, folder / name, Cleaning())
-    found = {name: load(folder / name) for name in configs}
-    found["prefixed"] = load(folder / "byte-bpe")
-    found["prefixed"].pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    return found | {"of-others": _of_others(), "byte-fallback": _byte_fallback()}
+    by_name = {name: load(folder / name) for name in configs}
+    by_name["prefixed"] = load(folder / "byte-bpe")
+    by_name["prefixed"].pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return by_name | {"of-others": _of_others(), "byte-fallback": _byte_fallback()}
 
 
 @pytest.mark.parametrize("name", SPELLING)

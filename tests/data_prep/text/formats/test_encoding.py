@@ -90,5 +90,5 @@ def test_whatever_the_bytes_every_line_is_kept_or_rejected(lines: list[bytes], e
 
     raw = b"text\n" + b"\n".join(lines)
     for name in ("a.csv", "a.jsonl", "a.txt"):
-        found = list(read_opened(lambda: BytesIO(raw), len(raw), name, Fields(encoding=encoding)))
-        assert found and all(isinstance(row, Document | Reject) for row in found)
+        rows = list(read_opened(lambda: BytesIO(raw), len(raw), name, Fields(encoding=encoding)))
+        assert rows and all(isinstance(row, Document | Reject) for row in rows)

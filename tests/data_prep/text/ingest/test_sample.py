@@ -41,8 +41,8 @@ def found(config: TokenizerConfig, **known: Any) -> list[str]:
 def test_marks_that_a_tokenizer_will_strip_are_told_before_it_is_trained(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(HINDI * 50)
     characters = sample.characters([SourceConfig(path=str(tmp_path))], CleanConfig(), tmp_path)
-    (told,) = found(TokenizerConfig(lowercase=True), characters=characters)
-    assert "100 from 300 letters of Devanagari" in told
+    (finding,) = found(TokenizerConfig(lowercase=True), characters=characters)
+    assert "100 from 300 letters of Devanagari" in finding
     assert found(TokenizerConfig(lowercase=True, strip_accents=False), characters=characters) == []
     assert found(TokenizerConfig(lowercase=True, kind="byte-bpe"), characters=characters) == []
     assert found(TokenizerConfig(lowercase=True), fitted={"remarks": ["odd"]}, characters=characters) == ["odd"]
@@ -51,6 +51,6 @@ def test_marks_that_a_tokenizer_will_strip_are_told_before_it_is_trained(tmp_pat
 def test_what_is_odd_about_a_vocabulary_is_told_before_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nthe\n")
     config = TokenizerConfig(kind="pretrained", path=str(tmp_path))
-    (told,) = found(config)
-    assert "1 of 7 lines repeat another" in told
+    (finding,) = found(config)
+    assert "1 of 7 lines repeat another" in finding
     assert "of Devanagari" in found(config, characters={"\u0928": 9, "\u0947": 5})[1]
