@@ -85,9 +85,9 @@ class WithMetric(Numbers):
     """Also tells, by row, a metric of twice as much weight."""
 
     def loss(self, networks: Any, batch: Any) -> Loss:
-        told = super().loss(networks, batch)
-        told.by_row["bits_per_byte"] = torch.stack([batch["x"], torch.full_like(batch["x"], 2.0)])
-        return told
+        loss = super().loss(networks, batch)
+        loss.by_row["bits_per_byte"] = torch.stack([batch["x"], torch.full_like(batch["x"], 2.0)])
+        return loss
 
 
 def test_a_metric_of_a_source_is_its_sum_by_its_weight_and_no_part_of_the_loss() -> None:

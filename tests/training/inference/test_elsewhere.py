@@ -93,13 +93,13 @@ def here(exports: dict[str, Path]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_long_texts_and_batches_fit_the_network(exports: dict[str, Path], here: dict[str, Any], name: str) -> None:
-    positions, found = POSITIONS.get(name, 80), here[name]
-    assert found["model_max_length"] == positions and found["shape"] == [len(TEXTS), positions]
-    assert found["missing"] == [] and all(0 < state < 1e6 for state in found["states"])
-    assert found["ids"] == [load(exports[name]).encode(text).ids for text in TEXTS]
-    assert found["ids"][0] == found["ids"][1], "texts that look alike"
+    positions, outputs = POSITIONS.get(name, 80), here[name]
+    assert outputs["model_max_length"] == positions and outputs["shape"] == [len(TEXTS), positions]
+    assert outputs["missing"] == [] and all(0 < state < 1e6 for state in outputs["states"])
+    assert outputs["ids"] == [load(exports[name]).encode(text).ids for text in TEXTS]
+    assert outputs["ids"][0] == outputs["ids"][1], "texts that look alike"
     takes_types = name in ("albert", "bert", "electra", "ernie", "roberta")
-    assert ("token_type_ids" in found["columns"]) == takes_types
+    assert ("token_type_ids" in outputs["columns"]) == takes_types
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -151,9 +151,9 @@ def test_an_export_that_cannot_be_used_is_not_kept(
 def test_another_version_finds_the_same(exports: dict[str, Path], here: dict[str, Any]) -> None:
     command = [str(Path(os.environ["SESAME_OTHER_PYTHON"]).expanduser()), SCRIPT, *map(str, exports.values())]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    there = {Path(folder).name: found for folder, found in json.loads(printed).items()}
-    for name, found in there.items():
-        assert found["transformers"] != here[name]["transformers"]
+    there = {Path(folder).name: outputs for folder, outputs in json.loads(printed).items()}
+    for name, outputs in there.items():
+        assert outputs["transformers"] != here[name]["transformers"]
         for key in ("model_max_length", "columns", "ids", "pair", "shape", "missing", "config"):
-            assert found[key] == here[name][key], (name, key)
-        assert found["states"] == pytest.approx(here[name]["states"], rel=1e-4), name
+            assert outputs[key] == here[name][key], (name, key)
+        assert outputs["states"] == pytest.approx(here[name]["states"], rel=1e-4), name

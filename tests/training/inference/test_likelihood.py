@@ -57,36 +57,42 @@ def test_continuations_are_scored_as_one_by_one(architecture: str, writer: Write
     with torch.no_grad():  # what is likeliest, for one that greedy decoding writes
         first = model.network(input_ids=torch.tensor([ids[:9]])).logits[0, -1].argmax().item()
     pairs.append((ids[:9], [first]))
-    found = likelihood.continuations(pairs)
-    for (context, continuation), one in zip(pairs, found, strict=True):
+    together = likelihood.continuations(pairs)
+    for (context, continuation), scored in zip(pairs, together, strict=True):
         value, greedy = naive(model.network, context, continuation, writers.POSITIONS)
-        assert one.log_likelihood == pytest.approx(value, abs=2e-4)
-        assert (one.is_greedy, one.tokens) == (greedy, len(continuation))
-        assert one.cut == max(0, len(context) + len(continuation) - writers.POSITIONS - 1)
-    assert found[-1].is_greedy and not all(one.is_greedy for one in found)
-    assert [one.cut for one in found] == [0, 0, 0, 0, 1, 25, 0, 0]
+        assert scored.log_likelihood == pytest.approx(value, abs=2e-4)
+        assert (scored.is_greedy, scored.tokens) == (greedy, len(continuation))
+        assert scored.cut == max(0, len(context) + len(continuation) - writers.POSITIONS - 1)
+    assert together[-1].is_greedy and not all(scored.is_greedy for scored in together)
+    assert [scored.cut for scored in together] == [0, 0, 0, 0, 1, 25, 0, 0]
     again = likelihood.continuations(pairs[::-1])[::-1]  # whatever shares their batch
-    assert [one.log_likelihood for one in again] == pytest.approx([one.log_likelihood for one in found], abs=1e-5)
+    assert [scored.log_likelihood for scored in again] == pytest.approx(
+        [scored.log_likelihood for scored in together], abs=1e-5
+    )
 
 
 @each
 def test_texts_are_scored_in_the_windows_of_the_harness(architecture: str, writer: Writer) -> None:
     model = writers.opened(writer(architecture))
     texts = ["a cat", "the dog sat on a log and " * 12, "é中 \n\n on", "the cat sat on a mat " * 20]
-    found = Likelihood(model).texts(texts)
+    likelihoods = Likelihood(model).texts(texts)
     theirs = AutoTokenizer.from_pretrained(writer(architecture))
     assert {len(theirs(text)["input_ids"]) > writers.POSITIONS for text in texts} == {True, False}
-    for text, one in zip(texts, found, strict=True):
+    for text, scored in zip(texts, likelihoods, strict=True):
         tokens = theirs(text, add_special_tokens=False)["input_ids"]
         parts = naive_windows(tokens, model.bos, writers.POSITIONS)
         value = sum(naive(model.network, *pair, writers.POSITIONS)[0] for pair in parts)
-        assert one.log_likelihood == pytest.approx(value, rel=1e-5)
-        assert (one.tokens, one.words, one.num_bytes) == (len(tokens), len(re.split(r"\s+", text)), len(text.encode()))
-    whole = sum(found, TextLikelihood())
-    nats = -sum(one.log_likelihood for one in found)
+        assert scored.log_likelihood == pytest.approx(value, rel=1e-5)
+        assert (scored.tokens, scored.words, scored.num_bytes) == (
+            len(tokens),
+            len(re.split(r"\s+", text)),
+            len(text.encode()),
+        )
+    whole = sum(likelihoods, TextLikelihood())
+    nats = -sum(scored.log_likelihood for scored in likelihoods)
     assert whole.bits_per_byte == pytest.approx(nats / math.log(2) / sum(len(text.encode()) for text in texts))
-    assert whole.nats_per_token == pytest.approx(nats / sum(one.tokens for one in found))
-    assert whole.word_perplexity == pytest.approx(math.exp(nats / sum(one.words for one in found)))
+    assert whole.nats_per_token == pytest.approx(nats / sum(scored.tokens for scored in likelihoods))
+    assert whole.word_perplexity == pytest.approx(math.exp(nats / sum(scored.words for scored in likelihoods)))
 
 
 @given(length=st.integers(0, 60), most=st.integers(1, 20))

@@ -104,11 +104,11 @@ def test_the_lstm_is_torchs_but_for_clips_and_the_forget_gate(clip: float) -> No
         theirs.bias_hh_l0.zero_()
         theirs.bias_ih_l0[24:48] = 1.0  # of TensorFlow's LSTMCell
         theirs.weight_hr_l0.copy_(ours.project.weight)
-        wanted, found = theirs(x)[0], ours(x)
+        wanted, states = theirs(x)[0], ours(x)
     if clip > 1:
-        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(states, wanted)
     else:
-        assert found.abs().max() <= clip < wanted.abs().max()
+        assert states.abs().max() <= clip < wanted.abs().max()
 
 
 def test_published_sizes() -> None:
@@ -186,8 +186,10 @@ def test_a_fused_softmax_computes_the_same() -> None:
     batch = plain.collate(rows_of([2, 7, 8, 9, 3], [2, 10, 3]))
     for built in (plain, fast):
         sum(built._loss(built.networks(), batch).sums.values()).backward()
-    for (name, one), (_, other) in zip(plain.network.named_parameters(), fast.network.named_parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, atol=1e-6, rtol=1e-4, msg=name)
+    for (name, parameter), (_, other) in zip(
+        plain.network.named_parameters(), fast.network.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(parameter.grad, other.grad, atol=1e-6, rtol=1e-4, msg=name)
 
 
 def test_a_mix_begins_as_the_mean_of_the_layers() -> None:

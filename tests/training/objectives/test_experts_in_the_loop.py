@@ -104,21 +104,21 @@ PLACEMENTS: dict[str, dict[str, Any]] = {
 
 
 def _on_two(worker: Worker, folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
     for name, chosen in PLACEMENTS.items():
         placement = PlacementConfig(workers=2, micro_batch=6, **chosen)
         unlimited, summary = run(worker, placement=placement)
         narrow, _ = run(worker, placement=placement, routing=NARROW)
-        told[name] = {"unlimited": unlimited, "narrow": narrow, "validation": summary["validation/lm"]}
-        told[name]["held"] = [of["model"]["parameters"] for of in summary["bytes_held"]]
+        outcome[name] = {"unlimited": unlimited, "narrow": narrow, "validation": summary["validation/lm"]}
+        outcome[name]["held"] = [of["model"]["parameters"] for of in summary["bytes_held"]]
     placement = PlacementConfig(workers=2, micro_batch=6, zero=2, expert_parallel=2, checkpoint_every=100)
-    told["resumed"] = _stopped(worker, folder, placement)
+    outcome["resumed"] = _stopped(worker, folder, placement)
     made = training(worker, placement=placement)
     made.run()
     with made.engines["model"].whole():
-        told["whole"] = {name: p.detach().clone() for name, p in made.objective.network.named_parameters()}
-    told["own"] = sorted(name for name, _ in made.objective.network.named_parameters() if "experts" in name)
-    return told
+        outcome["whole"] = {name: p.detach().clone() for name, p in made.objective.network.named_parameters()}
+    outcome["own"] = sorted(name for name, _ in made.objective.network.named_parameters() if "experts" in name)
+    return outcome
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +130,11 @@ def on_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLACEMENTS)
 def test_two_workers_follow_one(name: str, on_two: tuple[list[dict[str, Any]], Path]) -> None:
-    told = on_two[0][0][name]
+    of_two = on_two[0][0][name]
     alone, summary = run()
-    assert told["unlimited"] == pytest.approx(alone, abs=3e-6)
-    assert told["validation"] == pytest.approx(summary["validation/lm"], abs=3e-6)
-    assert told["narrow"] == pytest.approx(run(routing=NARROW)[0], abs=3e-6)  # groups are whole rows
+    assert of_two["unlimited"] == pytest.approx(alone, abs=3e-6)
+    assert of_two["validation"] == pytest.approx(summary["validation/lm"], abs=3e-6)
+    assert of_two["narrow"] == pytest.approx(run(routing=NARROW)[0], abs=3e-6)  # groups are whole rows
 
 
 @pytest.mark.slow

@@ -53,9 +53,9 @@ def test_an_export_opens_elsewhere(architecture: str, tmp_path: Path) -> None:
     )
     assert type(opened) is type(built.exported())
     with torch.no_grad():
-        wanted, found = built.exported()(**inputs), opened(**inputs)
+        wanted, outputs = built.exported()(**inputs), opened(**inputs)
         for name, value in wanted.items():
-            torch.testing.assert_close(found[name], value, atol=1e-5, rtol=0)
+            torch.testing.assert_close(outputs[name], value, atol=1e-5, rtol=0)
         logits = wanted["logits" if sentence == "none" else "prediction_logits"]
         torch.testing.assert_close(masked(**inputs).logits, logits, atol=1e-5, rtol=0)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")

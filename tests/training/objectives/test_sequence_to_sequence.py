@@ -241,9 +241,13 @@ def test_barts_export_generates_as_it_was_taught(tmp_path: Path) -> None:
     check_export(tmp_path / "out", built.exported())
     model: Any = open_pretrained(tmp_path / "out", "AutoModelForSeq2SeqLM")
     assert type(model).__name__ == "BartForConditionalGeneration"
-    found = model.generation_config
-    assert (found.decoder_start_token_id, found.bos_token_id, found.eos_token_id) == (ids.sep, ids.cls, ids.sep)
-    assert (found.forced_bos_token_id, found.forced_eos_token_id, found.max_length) == (None, None, 64)
+    generation = model.generation_config
+    assert (generation.decoder_start_token_id, generation.bos_token_id, generation.eos_token_id) == (
+        ids.sep,
+        ids.cls,
+        ids.sep,
+    )
+    assert (generation.forced_bos_token_id, generation.forced_eos_token_id, generation.max_length) == (None, None, 64)
     assert (model.config.forced_eos_token_id, model.config.decoder_start_token_id) == (None, ids.sep)
     encoded = open_tokenizer(tmp_path / "out")("the cat", return_tensors="pt")
     assert encoded["input_ids"][0, 0] == ids.cls and encoded["input_ids"][0, -1] == ids.sep

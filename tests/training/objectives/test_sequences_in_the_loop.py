@@ -50,9 +50,9 @@ def test_it_learns_and_every_weight_moves(name: str) -> None:
     network = made.objective.networks()["model"]
     before = {key: parameter.detach().clone() for key, parameter in network.named_parameters()}
     summary = made.run()
-    found = [record["train/loss"] for record in records if "train/loss" in record]
-    assert sum(found[-10:]) < 0.8 * sum(found[:10])
-    assert summary["validation/lm"] < 0.8 * found[0]
+    losses = [record["train/loss"] for record in records if "train/loss" in record]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert summary["validation/lm"] < 0.8 * losses[0]
     assert [key for key, parameter in network.named_parameters() if torch.equal(parameter, before[key])] == []
 
 
@@ -92,8 +92,8 @@ def _on_two(worker: Worker) -> dict[str, dict[Any, list[float]]]:
 
 @pytest.mark.slow
 def test_two_workers_and_zero_2_follow_one() -> None:
-    found = in_group(2, _on_two)[0]
-    for name, of_zero in found.items():
+    by_placement = in_group(2, _on_two)[0]
+    for name, of_zero in by_placement.items():
         alone = losses(name, steps=6)
         assert of_zero[None] == pytest.approx(alone, abs=3e-6)
         assert of_zero[2] == pytest.approx(alone, abs=5e-6)

@@ -64,9 +64,9 @@ def test_the_loss_is_that_of_transformers_where_nothing_is_dropped() -> None:
     built, several = objective(), rows(45, 9, 60)
     batch = built.collate(several)
     wanted = torch.nn.functional.cross_entropy(logits(of_transformers(built), batch), batch["target_ids"])
-    found, weights = loss(built, several)
-    assert found.sums["lm"].item() / weights["lm"] == pytest.approx(wanted.item(), abs=1e-5)
-    assert found.metrics["experts/dropped"][0] == 0
+    of_batch, weights = loss(built, several)
+    assert of_batch.sums["lm"].item() / weights["lm"] == pytest.approx(wanted.item(), abs=1e-5)
+    assert of_batch.metrics["experts/dropped"][0] == 0
 
 
 def test_tokens_are_dropped_as_in_transformers_where_every_row_has_the_same_room() -> None:
@@ -74,15 +74,15 @@ def test_tokens_are_dropped_as_in_transformers_where_every_row_has_the_same_room
     built, row = objective(routing={"capacity": 0.01}), rows(45)
     batch = built.collate(row)
     wanted = torch.nn.functional.cross_entropy(logits(of_transformers(built, 4), batch), batch["target_ids"])
-    found, weights = loss(built, row)
-    assert found.metrics["experts/dropped"][0] > 10
-    assert found.sums["lm"].item() / weights["lm"] == pytest.approx(wanted.item(), abs=1e-5)
+    of_batch, weights = loss(built, row)
+    assert of_batch.metrics["experts/dropped"][0] > 10
+    assert of_batch.sums["lm"].item() / weights["lm"] == pytest.approx(wanted.item(), abs=1e-5)
 
 
 def test_terms_and_metrics_are_those_of_the_routers_logits() -> None:
     built, several = objective(), rows(45, 9, 60)
     model, batch = of_transformers(built), built.collate(several)
-    found, weights = loss(built, several)
+    of_batch, weights = loss(built, several)
     with torch.no_grad():
         out = model(
             **{n: batch[n] for n in ("input_ids", "attention_mask", "decoder_input_ids")}, output_router_logits=True
@@ -104,10 +104,10 @@ def test_terms_and_metrics_are_those_of_the_routers_logits() -> None:
     assert weights == {
         "lm": units["decoder"], "balance": 3.0, "z_encoder": units["encoder"], "z_decoder": units["decoder"]
     }  # fmt: skip
-    assert found.sums["balance"].item() == pytest.approx(0.01 * balance, rel=1e-4)
+    assert of_batch.sums["balance"].item() == pytest.approx(0.01 * balance, rel=1e-4)
     for stack in z:
-        assert found.sums[f"z_{stack}"].item() == pytest.approx(0.001 * z[stack], rel=1e-4)
-    of_metrics = {name: float(value) / weight for name, (value, weight) in found.metrics.items()}
+        assert of_batch.sums[f"z_{stack}"].item() == pytest.approx(0.001 * z[stack], rel=1e-4)
+    of_metrics = {name: float(value) / weight for name, (value, weight) in of_batch.metrics.items()}
     routed = 2 * units["encoder"] + units["decoder"]
     assert of_metrics["experts/balance"] == pytest.approx(balance / 9, rel=1e-4)
     assert of_metrics["experts/entropy"] == pytest.approx(entropy / routed, rel=1e-4)
@@ -117,16 +117,16 @@ def test_terms_and_metrics_are_those_of_the_routers_logits() -> None:
 def test_use_by_expert_is_told_of_held_out_rows() -> None:
     built, several = objective(), rows(45, 60)
     assert not any(name.startswith("use/") for name in loss(built, several)[0].metrics)
-    told = loss(built, several, training=False)[0].metrics
-    use = {name: float(value) / weight for name, (value, weight) in told.items() if name.startswith("use/")}
+    metrics = loss(built, several, training=False)[0].metrics
+    use = {name: float(value) / weight for name, (value, weight) in metrics.items() if name.startswith("use/")}
     assert sorted(use) == sorted(f"use/{layer}/{number:03}" for layer in LAYERS for number in range(4))
     assert sum(use.values()) == pytest.approx(3.0)
 
 
 def test_terms_without_a_coefficient_are_none() -> None:
-    found, weights = loss(objective(router_aux_loss_coef=0.0, router_z_loss_coef=0.0), rows(45))
-    assert list(weights) == list(found.sums) == ["lm"]
-    assert "experts/balance" in found.metrics
+    of_batch, weights = loss(objective(router_aux_loss_coef=0.0, router_z_loss_coef=0.0), rows(45))
+    assert list(weights) == list(of_batch.sums) == ["lm"]
+    assert "experts/balance" in of_batch.metrics
 
 
 def test_groups_of_rows_share_the_room_of_experts_and_no_group_is_cut() -> None:
@@ -139,9 +139,9 @@ def test_groups_of_rows_share_the_room_of_experts_and_no_group_is_cut() -> None:
 
 def test_padding_changes_nothing() -> None:
     built, several = objective(routing={"capacity": 1.0}), rows(45, 9)
-    found, _ = loss(built, several)
+    of_batch, _ = loss(built, several)
     single = [loss(built, take(several, [row]))[0] for row in range(2)]
-    for name, value in found.sums.items():
+    for name, value in of_batch.sums.items():
         assert value.item() == pytest.approx(sum(each.sums[name].item() for each in single), rel=1e-5), name
 
 
@@ -197,8 +197,8 @@ def test_recomputed_activations_make_the_same_gradients() -> None:
         built = objective(routing={"capacity": 1.0})
         if again:
             built.network.model.gradient_checkpointing_enable({"use_reentrant": False})
-        found, _ = loss(built, several)
-        torch.stack(list(found.sums.values())).sum().backward()
+        of_batch, _ = loss(built, several)
+        torch.stack(list(of_batch.sums.values())).sum().backward()
         gradients.append([p.grad for p in built.network.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed)
@@ -224,9 +224,9 @@ def test_the_work_is_that_of_one_expert() -> None:
 def test_what_it_costs_is_told_by_all_weights_and_those_that_a_token_meets() -> None:
     network = {"model": NetworkConfig(architecture="switch_transformers", config=SHAPE)}
     cost = price(ObjectiveConfig(name="t5"), network, replace(FACTS, length=40), None, 8, "fp32")
-    built, one = objective(), 2 * 32 * 64
+    built, of_expert = objective(), 2 * 32 * 64
     assert cost.parameters == sum(p.numel() for p in built.network.parameters())
-    assert (cost.experts, cost.idle) == (3 * 4 * one, 3 * 3 * one)
+    assert (cost.experts, cost.idle) == (3 * 4 * of_expert, 3 * 3 * of_expert)
     assert cost.shape is not None and (cost.shape.experts, cost.shape.sparse_depth) == (4, 3)
     batch = Batch(rows=4, length=40, targets=40)
 

@@ -32,8 +32,8 @@ def prompts(model: Any, lengths: tuple[int, ...] = (3, 9, 5, 9, 1)) -> list[list
 
 
 def written(model: Any, rows: list[list[int]], decoding: Decoding, batch: int = 16) -> list[Completion]:
-    found = {one.prompt: one for one in Generator(model, decoding, batch).write(rows)}
-    return [found[number] for number in range(len(rows))]
+    by_prompt = {completion.prompt: completion for completion in Generator(model, decoding, batch).write(rows)}
+    return [by_prompt[number] for number in range(len(rows))]
 
 
 def theirs(model: Any, row: list[int], **options: Any) -> list[int]:
@@ -50,10 +50,10 @@ def theirs(model: Any, row: list[int], **options: Any) -> list[int]:
 def test_the_likeliest_token_each_time_is_theirs(architecture: str, batch: int, writer: Writer) -> None:
     model = writers.opened(writer(architecture))
     rows = prompts(model)
-    found = written(model, rows, Decoding(max_new_tokens=NEW), batch)
-    assert [one.ids for one in found] == [theirs(model, row) for row in rows]
-    for one in found:
-        assert one.ended == ("length" if len(one.ids) == NEW else "eos")
+    completions = written(model, rows, Decoding(max_new_tokens=NEW), batch)
+    assert [completion.ids for completion in completions] == [theirs(model, row) for row in rows]
+    for completion in completions:
+        assert completion.ended == ("length" if len(completion.ids) == NEW else "eos")
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,13 @@ def test_the_likeliest_token_each_time_is_theirs(architecture: str, batch: int, 
 def test_beam_search_is_theirs(architecture: str, penalty: float, writer: Writer) -> None:
     model = writers.opened(writer(architecture))
     rows = prompts(model)
-    found = written(model, rows, Decoding(max_new_tokens=NEW, beams=4, length_penalty=penalty), 4)
-    assert [one.ids for one in found] == [theirs(model, row, num_beams=4, length_penalty=penalty) for row in rows]
-    assert [one.ids for one in found] != [one.ids for one in written(model, rows, Decoding(max_new_tokens=NEW))]
+    completions = written(model, rows, Decoding(max_new_tokens=NEW, beams=4, length_penalty=penalty), 4)
+    assert [completion.ids for completion in completions] == [
+        theirs(model, row, num_beams=4, length_penalty=penalty) for row in rows
+    ]
+    assert [completion.ids for completion in completions] != [
+        completion.ids for completion in written(model, rows, Decoding(max_new_tokens=NEW))
+    ]
 
 
 def test_texts_end_in_several_ways(writer: Writer) -> None:
@@ -73,13 +77,13 @@ def test_texts_end_in_several_ways(writer: Writer) -> None:
     model = writers.opened(writer("gpt2"))
     rows = prompts(model, (3, 9, 5, 9, 1, 30, 60))
     greedy = written(model, rows, Decoding(max_new_tokens=NEW))
-    texts_with = Counter(token for one in greedy for token in set(one.ids))
+    texts_with = Counter(token for completion in greedy for token in set(completion.ids))
     last = next(token for token, texts in texts_with.items() if texts < len(rows) - 1)  # that not all texts have
     ended = written(replace(model, eos=last), rows, Decoding(max_new_tokens=NEW))
-    assert {"eos", "length"} <= {one.ended for one in ended}
-    for one, whole in zip(ended, greedy, strict=True):
+    assert {"eos", "length"} <= {completion.ended for completion in ended}
+    for completion, whole in zip(ended, greedy, strict=True):
         cut = whole.ids.index(last) if last in whole.ids else len(whole.ids)
-        assert one.ids == whole.ids[:cut]
+        assert completion.ids == whole.ids[:cut]
     assert greedy[-1].ended == "positions" and len(greedy[-1].ids) == writers.POSITIONS - 60 + 1
 
 
@@ -101,9 +105,9 @@ def test_texts_begin_where_others_have_ended(
 
     monkeypatch.setattr(Steps, "joined", counted)
     for decoding in (Decoding(max_new_tokens=NEW), Decoding(max_new_tokens=NEW, temperature=1.5, top_k=20)):
-        alone = [one.ids for one in written(ending, rows, decoding, 1)]
+        alone = [completion.ids for completion in written(ending, rows, decoding, 1)]
         assert len({len(ids) for ids in alone}) > 2
-        assert [one.ids for one in written(ending, rows, decoding, 4)] == alone
+        assert [completion.ids for completion in written(ending, rows, decoding, 4)] == alone
     assert joins >= 2
 
 
@@ -112,13 +116,13 @@ def test_a_seed_names_the_text_whatever_the_batch(architecture: str, writer: Wri
     model = writers.opened(writer(architecture))
     rows = prompts(model)
     decoding = Decoding(max_new_tokens=NEW, temperature=1.3, top_k=40, top_p=0.95, seed=5)
-    whole = [one.ids for one in written(model, rows, decoding)]
+    whole = [completion.ids for completion in written(model, rows, decoding)]
     for batch in (1, 2, 5):
-        assert [one.ids for one in written(model, rows, decoding, batch)] == whole
-    assert [one.ids for one in written(model, rows[:3], decoding)] == whole[:3]
-    other = [one.ids for one in written(model, rows, replace(decoding, seed=6))]
+        assert [completion.ids for completion in written(model, rows, decoding, batch)] == whole
+    assert [completion.ids for completion in written(model, rows[:3], decoding)] == whole[:3]
+    other = [completion.ids for completion in written(model, rows, replace(decoding, seed=6))]
     assert all(first != second for first, second in zip(whole, other, strict=True))
-    same = [one.ids for one in written(model, [rows[1], rows[1]], decoding)]
+    same = [completion.ids for completion in written(model, [rows[1], rows[1]], decoding)]
     assert same[0] != same[1]  # a prompt's number is part of the name of its draws
 
 
@@ -154,9 +158,9 @@ def test_texts_of_prompts_are_those_of_their_ids(architecture: str, writer: Writ
     given = ["the cat", "a dog and", "[EOS] on"]
     seen: dict[int, list[str]] = {}
     generator = Generator(model, Decoding(max_new_tokens=8))
-    found = {
-        one.prompt: one
-        for one in generator.complete(given, lambda number, text: seen.setdefault(number, []).append(text))
+    by_prompt = {
+        completion.prompt: completion
+        for completion in generator.complete(given, lambda number, text: seen.setdefault(number, []).append(text))
     }
     rows = [model.prompt_ids(prompt) for prompt in given]
     assert model.eos in rows[2]  # a special token that is spelt is meant
@@ -166,10 +170,10 @@ def test_texts_of_prompts_are_those_of_their_ids(architecture: str, writer: Writ
     else:
         assert all(row[-1] == model.eos for row in rows)
     for number, row in enumerate(rows):
-        text = found[number].text
-        assert text == model.text_after(row, found[number].ids)
+        text = by_prompt[number].text
+        assert text == model.text_after(row, by_prompt[number].ids)
         if model.architecture.causal:
-            assert model.tokenizer.decode(row) + text == model.tokenizer.decode([*row, *found[number].ids])
+            assert model.tokenizer.decode(row) + text == model.tokenizer.decode([*row, *by_prompt[number].ids])
         if text:
             assert seen[number][-1] == text
 
@@ -178,8 +182,8 @@ def test_a_text_ends_before_what_it_is_to_stop_at(writer: Writer) -> None:
     model = writers.opened(writer("gpt2"))
     whole = next(Generator(model, Decoding(max_new_tokens=NEW)).complete(["the cat"])).text
     stop = next(character for character in whole[3:] if character.strip())
-    found = next(Generator(model, Decoding(max_new_tokens=NEW, stop=(stop,))).complete(["the cat"]))
-    assert found.ended == "stop" and found.text == whole[: whole.index(stop)]
+    completion = next(Generator(model, Decoding(max_new_tokens=NEW, stop=(stop,))).complete(["the cat"]))
+    assert completion.ended == "stop" and completion.text == whole[: whole.index(stop)]
 
 
 @pytest.mark.parametrize(

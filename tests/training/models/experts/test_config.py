@@ -38,8 +38,8 @@ def test_what_fits_has_no_problem() -> None:
     ],
 )
 def test_a_network_that_would_be_another(path: str, network: NetworkConfig) -> None:
-    ((found, text),) = routing_problems(RoutingConfig(group=2), network)
-    assert found == path and len(text) > 20
+    ((setting, text),) = routing_problems(RoutingConfig(group=2), network)
+    assert setting == path and len(text) > 20
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_a_network_that_would_be_another(path: str, network: NetworkConfig) -> N
     ],
 )
 def test_a_placement_that_experts_do_not_allow(path: str, placement: dict[str, Any], network: NetworkConfig) -> None:
-    ((found, text),) = placement_problems(PlacementConfig(**placement), network)
-    assert found == path and len(text) > 20
+    ((setting, text),) = placement_problems(PlacementConfig(**placement), network)
+    assert setting == path and len(text) > 20
 
 
 @pytest.mark.parametrize(

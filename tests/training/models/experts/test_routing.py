@@ -86,13 +86,13 @@ def test_what_has_a_gradient() -> None:
     """The gate and P, not the choice: the balance's gradient is that of E·Σ f·P with f as a number."""
     logits = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     routes = route(logits, groups_of(12), 1.0)
-    (found,) = torch.autograd.grad(routes.balance, logits, retain_graph=True)
+    (gradient,) = torch.autograd.grad(routes.balance, logits, retain_graph=True)
     f = routes.chosen / 12
     (wanted,) = torch.autograd.grad(3 * (f * logits.softmax(-1).mean(0)).sum(), logits)
-    torch.testing.assert_close(found, wanted)
-    (found,) = torch.autograd.grad(routes.gate.sum(), logits)
+    torch.testing.assert_close(gradient, wanted)
+    (gradient,) = torch.autograd.grad(routes.gate.sum(), logits)
     (wanted,) = torch.autograd.grad(logits.softmax(-1).gather(1, routes.expert[:, None]).sum(), logits)
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(gradient, wanted)
     assert not routes.entropy.requires_grad
 
 
