@@ -66,14 +66,14 @@ def places(file: str, text: str) -> list[str]:
 
 
 def test_nothing_else_opens_files_of_others() -> None:
-    found = [
+    offences = [
         place
         for folder in FOLDERS
         for path in sorted((ROOT / folder).rglob("*.py"))
         if not (file := str(path.relative_to(ROOT))).startswith(OPENING) and file not in (CHILD, SERVED)
         for place in places(file, path.read_text())
     ]
-    assert not found, "use data_prep.opening:\n" + "\n".join(found)
+    assert not offences, "use data_prep.opening:\n" + "\n".join(offences)
 
 
 @pytest.mark.parametrize("file", [f"{OPENING}pretrained.py", SERVED])

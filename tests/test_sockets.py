@@ -28,14 +28,14 @@ def test_a_listening_socket_is_found(family: socket.AddressFamily, address: str,
         server.listen()
         look(os.getpid(), seen)
         ports = {server.getsockname()[1]: "tcp", datagrams.getsockname()[1]: "udp"}
-    found = {one.port: one for one in seen.listening if one.port in ports}
-    assert {port: one.protocol[:3] for port, one in found.items()} == ports
-    assert {one.is_local for one in found.values()} == {is_local}
-    assert {one.address for one in found.values()} == {address}
+    by_port = {one.port: one for one in seen.listening if one.port in ports}
+    assert {port: one.protocol[:3] for port, one in by_port.items()} == ports
+    assert {one.is_local for one in by_port.values()} == {is_local}
+    assert {one.address for one in by_port.values()} == {address}
 
 
 def test_the_other_end_of_a_connection_is_found() -> None:
     seen = Seen(set(), set())
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
         look(os.getpid(), seen)
-        assert server.getsockname()[1] in {one.port for one in seen.peers}
+        assert server.getsockname()[1] in {peer.port for peer in seen.peers}

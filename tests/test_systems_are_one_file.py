@@ -68,15 +68,15 @@ def _words_of_yaml(value: Any) -> Iterator[tuple[str, int]]:
 def sources() -> list[Source]:
     """All Python and YAML files that are no tests."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))] + sorted(ROOT.glob("*.yaml"))
-    found = []
+    read = []
     for path in paths:
         file = path.relative_to(ROOT).as_posix()
         if path.suffix == ".py":
-            found.append(Source(file, list(_words_of_python(path))))
+            read.append(Source(file, list(_words_of_python(path))))
         elif path.suffix in (".yaml", ".yml"):
             documents = yaml.safe_load_all(path.read_text())
-            found.append(Source(file, [word for document in documents for word in _words_of_yaml(document)]))
-    return found
+            read.append(Source(file, [word for document in documents for word in _words_of_yaml(document)]))
+    return read
 
 
 def places(sources: list[Source], name: str, *modules: str) -> set[Place]:
@@ -105,17 +105,19 @@ def recipes_of(section: str, key: str, value: str) -> set[str]:
     read = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / RECIPES).glob("*.yaml")}
     chosen = {recipe["name"]: name for name, recipe in read.items() if recipe.get(section, {}).get(key) == value}
     compared = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / COMPARISONS).glob("*.yaml")}
-    of_these = {f"{COMPARISONS}/{name}" for name, one in compared.items() if one["base"]["recipe"] in chosen}
+    of_these = {
+        f"{COMPARISONS}/{name}" for name, comparison in compared.items() if comparison["base"]["recipe"] in chosen
+    }
     return {f"{RECIPES}/{name}" for name in chosen.values()} | of_these
 
 
-def others(found: set[Place], own: set[str], lines: set[Place]) -> list[str]:
+def others(mentions: set[Place], own: set[str], lines: set[Place]) -> list[str]:
     """Places that are neither in a system's own files and folders nor on its lines."""
 
     def is_own(file: str) -> bool:
         return any(file == name or (name.endswith("/") and file.startswith(name)) for name in own)
 
-    return [f"{place.file}:{place.line}" for place in sorted(found) if place not in lines and not is_own(place.file)]
+    return [f"{place.file}:{place.line}" for place in sorted(mentions) if place not in lines and not is_own(place.file)]
 
 
 # Lines of other tables in which something else has the same name: a network of transformers, a corruption.
@@ -139,10 +141,10 @@ def test_an_objective_is_a_file_a_line_and_recipes(name: str, sources: list[Sour
     if len(names) > 1:  # their module is named once, above the table
         lines.add(line_in("training/objectives/__init__.py", '_SEQUENCES = "'))
     lines |= {line_in(*homonym) for homonym in HOMONYMS.get(name, [])}
-    found = places(sources, name, module)
-    assert others(found, own, lines) == []
-    assert lines <= found  # or nothing was looked for
-    assert any(place.file.startswith(RECIPES) for place in found)
+    mentions = places(sources, name, module)
+    assert others(mentions, own, lines) == []
+    assert lines <= mentions  # or nothing was looked for
+    assert any(place.file.startswith(RECIPES) for place in mentions)
 
 
 @pytest.mark.parametrize("name", ["sound"])
@@ -153,11 +155,11 @@ def test_a_kind_of_data_is_a_folder_a_line_objectives_and_recipes(name: str, sou
     learning = [objective for objective, line in OBJECTIVES.items() if name in line.kinds]
     lines = {line_in("data_prep/kinds.py", f'"{name}": ')}
     lines |= {line_in("training/objectives/__init__.py", f'"{objective}": ObjectiveEntry(') for objective in learning}
-    found = places(sources, name, folder)
-    catalogue = {place for place in found if place.file == "data_prep/sources/packages_arrays.py"}
+    mentions = places(sources, name, folder)
+    catalogue = {place for place in mentions if place.file == "data_prep/sources/packages_arrays.py"}
     assert len(catalogue) == 1  # what its packages hold, told once for all of them
-    assert others(found - catalogue, own, lines) == []
-    assert lines <= found
+    assert others(mentions - catalogue, own, lines) == []
+    assert lines <= mentions
 
 
 def test_packages_hold_kinds_of_data_that_there_are() -> None:

@@ -69,13 +69,13 @@ class _Ends(Generator):
 def ours(model: LanguageModel, rows: list[list[int]], lengths: list[int]) -> list[list[int]]:
     generator = _Ends(model, Decoding(max_new_tokens=NEW), BATCH)
     generator.lengths = lengths
-    found = {one.prompt: one.ids for one in generator.write(rows)}
-    return [found[number] for number in range(len(rows))]
+    by_prompt = {completion.prompt: completion.ids for completion in generator.write(rows)}
+    return [by_prompt[number] for number in range(len(rows))]
 
 
 def theirs(model: LanguageModel, rows: list[list[int]], lengths: list[int]) -> list[list[int]]:
     """In batches of like lengths, padded on the left, which is how they are fastest."""
-    found: dict[int, list[int]] = {}
+    by_prompt: dict[int, list[int]] = {}
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
@@ -89,8 +89,8 @@ def theirs(model: LanguageModel, rows: list[list[int]], lengths: list[int]) -> l
             ids, attention_mask=mask, max_new_tokens=NEW, do_sample=False, pad_token_id=0, stopping_criteria=stop
         )
         for place, number in enumerate(batch):
-            found[number] = out[place, width : width + lengths[number]].tolist()
-    return [found[number] for number in range(len(rows))]
+            by_prompt[number] = out[place, width : width + lengths[number]].tolist()
+    return [by_prompt[number] for number in range(len(rows))]
 
 
 def measured(model: LanguageModel, rows: list[list[int]], lengths: list[int]) -> str:

@@ -85,8 +85,8 @@ def main() -> None:
         for _ in range(chosen.repeats + 1):  # the first one plans its products
             for name, built in networks.items():
                 steps[name].append(step(built, batches[name]))
-        seconds = {name: min(taken for taken, _ in found[1:]) for name, found in steps.items()}
-        megabytes = {name: found[-1][1] for name, found in steps.items()}
+        seconds = {name: min(taken for taken, _ in measured[1:]) for name, measured in steps.items()}
+        megabytes = {name: measured[-1][1] for name, measured in steps.items()}
         cells = [
             f"{values['block-sparse']:.{digits}f} | {values['full']:.{digits}f} | "
             f"{values['full'] / values['block-sparse']:.2f}"

@@ -324,10 +324,10 @@ def speed(folder: Path, asked: argparse.Namespace) -> None:
 
 
 def _print(head: str, results: dict[str, list[dict[str, Any]]]) -> None:
-    medians = {way: statistics.median(one["tokens_per_second"] for one in rows) for way, rows in results.items()}
+    medians = {way: statistics.median(result["tokens_per_second"] for result in rows) for way, rows in results.items()}
     first = next(iter(medians.values()))
     for way, median in medians.items():
-        mfu = statistics.median(one["mfu"] for one in results[way])
+        mfu = statistics.median(result["mfu"] for result in results[way])
         share = f"{mfu:.0%}" if mfu else ""
         print(f"{head} {way} | {median:,.0f} | {first / median:.2f} | {share} |", flush=True)
 

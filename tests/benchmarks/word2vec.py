@@ -131,9 +131,9 @@ def compare(model: str, request: dict[str, Any], rows: Ragged, tokenizer: Path, 
     setting = chosen.batch, chosen.clip
     speeds: dict[str, list[float]] = {"gensim": [], "sesame": []}
     for _ in range(chosen.turns):
-        one = {**request, "seed": 1, "epochs": 3}
-        speeds["gensim"].append(3 * len(rows.values) / theirs(chosen.gensim, **one, scores=False)["seconds"])
-        speeds["sesame"].append(3 * len(rows.values) / ours(rows, tokenizer, None, one, *setting))
+        run = {**request, "seed": 1, "epochs": 3}
+        speeds["gensim"].append(3 * len(rows.values) / theirs(chosen.gensim, **run, scores=False)["seconds"])
+        speeds["sesame"].append(3 * len(rows.values) / ours(rows, tokenizer, None, run, *setting))
     if chosen.turns:
         medians = {name: statistics.median(values) for name, values in speeds.items()}
         print(model, {name: f"{value:,.0f} words/s" for name, value in medians.items()}, end=" ")

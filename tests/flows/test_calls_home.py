@@ -32,14 +32,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(REASON is not None, reason=st
 
 def beyond(trace: str) -> list[str]:
     """The calls that name an address of another machine."""
-    found = []
+    foreign = []
     for line in trace.splitlines():
         for pair in ADDRESS.findall(line):
             address = ipaddress.ip_address(pair[0] or pair[1])
             address = getattr(address, "ipv4_mapped", None) or address
             if not (address.is_loopback or address.is_unspecified):
-                found.append(line)
-    return found
+                foreign.append(line)
+    return foreign
 
 
 def test_what_is_sent_elsewhere_is_seen(tmp_path: Path) -> None:

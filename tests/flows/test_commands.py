@@ -45,9 +45,10 @@ def test_a_rerun_has_nothing_to_do_only_after_a_run_that_ended_well(
 def test_a_copy_under_a_packaged_name_is_told_so(tmp_path: Path) -> None:
     path = tiny_arrays.recipe(tmp_path)
     assert list(namesake(load(path))) == [] == list(namesake(load("anomaly")))
-    [found] = namesake(load("anomaly", overrides=[f"data.sources=[{{path: {tmp_path / 'rows.csv'}}}]"]))
+    [finding] = namesake(load("anomaly", overrides=[f"data.sources=[{{path: {tmp_path / 'rows.csv'}}}]"]))
     assert (
-        found.text.startswith("anomaly is the name of a packaged recipe, which reads other data") and not found.refused
+        finding.text.startswith("anomaly is the name of a packaged recipe, which reads other data")
+        and not finding.refused
     )
 
 

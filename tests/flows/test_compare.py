@@ -199,9 +199,9 @@ def test_the_whole_and_its_runs_are_in_mlflow(tmp_path: Path, monkeypatch: pytes
     values = {trial: loss for trial, loss in LOSSES.items() if trial != ("fast", 1)}
     folder, _ = compared_by(tmp_path, values)
     server = mlflow_server.Server(tmp_path / "home", None)
-    found = server.client.search_runs([server.experiment("compare-rates")])
-    (whole,) = [run for run in found if run.data.tags.get("stage") == "comparison"]
-    runs = {run.info.run_name: run for run in found if run.data.tags.get("mlflow.parentRunId") == whole.info.run_id}
+    tracked = server.client.search_runs([server.experiment("compare-rates")])
+    (whole,) = [run for run in tracked if run.data.tags.get("stage") == "comparison"]
+    runs = {run.info.run_name: run for run in tracked if run.data.tags.get("mlflow.parentRunId") == whole.info.run_id}
     assert whole.info.run_name == folder.name and "cannot be told" in whole.data.tags["mlflow.note.content"]
     assert whole.data.metrics["loss/slow"] == pytest.approx(4.8)
     assert set(runs) == {"slow, seed 0", "slow, seed 1", "fast, seed 0", "fast, seed 1"}

@@ -88,14 +88,14 @@ def test_every_stage_is_made_and_said(first: dict[str, Any]) -> None:
 
 
 def test_every_port_was_on_loopback(watched: Watched) -> None:
-    ray = [one for one in watched.seen.listening if "gcs_server" in one.process or "ray::" in one.process]
+    ray = [socket for socket in watched.seen.listening if "gcs_server" in socket.process or "ray::" in socket.process]
     assert len(ray) >= 5  # of its own, of agents, of workers
-    assert [one for one in watched.seen.listening if not one.is_local] == []
+    assert [socket for socket in watched.seen.listening if not socket.is_local] == []
 
 
 def test_nobody_beyond_this_machine_was_spoken_to(watched: Watched) -> None:
     assert watched.seen.peers
-    assert [one for one in watched.seen.peers if not one.is_local] == []
+    assert [peer for peer in watched.seen.peers if not peer.is_local] == []
 
 
 def test_nothing_is_open_to_other_users_or_left_in_temporary_folders(home: Path, watched: Watched) -> None:

@@ -24,25 +24,25 @@ class Told(pretrain.NullObserver):
 
 
 def session(tmp_path: Path, validation: int) -> tuple[Session, Told]:
-    told = Told()
+    tracker = Told()
     splits = {name: {"documents": n} for name, n in (("train", 9), ("validation", validation), ("test", 2))}
     execution: Any = SimpleNamespace(artifacts={"ingest": SimpleNamespace(summary={"splits": splits})})
-    return Session(Home(tmp_path), load("quickstart", None, []), told, execution=execution), told
+    return Session(Home(tmp_path), load("quickstart", None, []), tracker, execution=execution), tracker
 
 
 def test_a_warning_is_told_once(tmp_path: Path) -> None:
-    running, told = session(tmp_path, validation=1)
+    running, tracker = session(tmp_path, validation=1)
     pretrain._tell_findings(running, "ingest")
     pretrain._tell_findings(running, "tokenizer")
-    ((name, text),) = told.warnings
+    ((name, text),) = tracker.warnings
     assert name == "ingest" and text.startswith("validation is 1 of 12 documents")
 
 
 def test_what_cannot_be_measured_is_not_trained(tmp_path: Path) -> None:
-    running, told = session(tmp_path, validation=0)
+    running, tracker = session(tmp_path, validation=0)
     with pytest.raises(UserError, match="nothing is trained: validation is empty"):
         pretrain._tell_findings(running, "ingest")
-    assert told.warnings == []
+    assert tracker.warnings == []
 
 
 def test_a_run_that_nobody_watches_logs_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -107,9 +107,9 @@ def test_files_that_hold_no_prompts_are_refused_by_line(name: str, content: byte
 
 def test_texts_and_texts_in_json_are_prompts(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo")
-    assert [one.text for one in read_prompts(tmp_path / "a.txt")] == ["one", "two"]
+    assert [prompt.text for prompt in read_prompts(tmp_path / "a.txt")] == ["one", "two"]
     (tmp_path / "a.jsonl").write_text('"one"\n{"prompt": "two"}')
-    assert [one.text for one in read_prompts(tmp_path / "a.jsonl")] == ["one", "two"]
+    assert [prompt.text for prompt in read_prompts(tmp_path / "a.jsonl")] == ["one", "two"]
 
 
 def test_a_network_is_found_by_any_of_its_names(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

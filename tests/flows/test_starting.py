@@ -64,8 +64,8 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
     start = resolved.train.start
     assert start is not None and start.recipe is None and start.folder is not None
     assert (Path(start.folder).name, resolved.tokenizer.path) == (MODEL, start.folder)
-    told = json.loads((Path(start.folder) / "config.json").read_text())
-    assert resolved.network.config["hidden_size"] == told["hidden_size"] == 48
+    config = json.loads((Path(start.folder) / "config.json").read_text())
+    assert resolved.network.config["hidden_size"] == config["hidden_size"] == 48
     assert load_of_resolved(resolved, tmp_path) == resolved, "a run is resumed from what was resolved"
 
     named = starting.asked_settings(start.folder)

@@ -154,13 +154,13 @@ class Hosts:
         for where, device in ((self.names[number], "net0"), (self.switch, f"port{number}")):
             subprocess.run(["tc", "-n", where, "qdisc", "del", "dev", device, "root"], capture_output=True, check=False)
 
-    def part(self, one: int, other: int) -> None:
+    def part(self, number: int, other: int) -> None:
         """These two no longer reach each other; both reach the rest."""
-        _ip("-n", self.names[one], "route", "add", "unreachable", self.address(other))
+        _ip("-n", self.names[number], "route", "add", "unreachable", self.address(other))
 
-    def reunite(self, one: int, other: int) -> None:
+    def reunite(self, number: int, other: int) -> None:
         """Undo `part`."""
-        _ip("-n", self.names[one], "route", "del", "unreachable", self.address(other))
+        _ip("-n", self.names[number], "route", "del", "unreachable", self.address(other))
 
     def kill(self, number: int) -> None:
         """kill -9 everything that runs on the host, as a power cut would."""

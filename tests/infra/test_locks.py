@@ -134,7 +134,7 @@ def test_a_resolution_becomes_files(lock: ModuleType) -> None:
         return {"name": name, "version": "1", "wheels": wheels, **more}
 
     here, there = "a-1-cp311-cp311-linux_x86_64.whl", "a-1-cp311-cp311-win_amd64.whl"
-    found = lock.packages(
+    packages_found = lock.packages(
         {
             "packages": [
                 package("A.b", here, there),
@@ -144,8 +144,8 @@ def test_a_resolution_becomes_files(lock: ModuleType) -> None:
             ]
         }
     )
-    assert [(p.name, p.hashes) for p in found[:2]] == [("a-b", (here[-20:],)), ("only-source", ("source",))]
-    files = {name: [p.name for p in packages] for name, packages in lock.split(found, ["setuptools"]).items()}
+    assert [(p.name, p.hashes) for p in packages_found[:2]] == [("a-b", (here[-20:],)), ("only-source", ("source",))]
+    files = {name: [p.name for p in packages] for name, packages in lock.split(packages_found, ["setuptools"]).items()}
     assert files == {
         "build": ["setuptools"],
         "cuda": ["nvidia-x", "triton", "torch"],

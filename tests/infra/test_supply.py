@@ -52,8 +52,8 @@ def advisory(*events: dict[str, str], name: str = "Ab.C", **more: Any) -> dict[s
     ],
 )
 def test_ranges(version: str, expected: bool, supply: ModuleType) -> None:
-    found = supply.vulnerabilities({"ab-c": version}, iter([advisory({"introduced": "1.0"}, {"fixed": "2.0"})]))
-    assert bool(found) == expected
+    affected = supply.vulnerabilities({"ab-c": version}, iter([advisory({"introduced": "1.0"}, {"fixed": "2.0"})]))
+    assert bool(affected) == expected
 
 
 @pytest.mark.parametrize(

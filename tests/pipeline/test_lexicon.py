@@ -152,18 +152,18 @@ FIND = "compose.phrases={min_count: 10, npmi: 0.3}"
 
 def test_phrases_are_found_in_training_text_alone_and_told(folder: Path) -> None:
     made = made_by(folder, lambda *_, **__: None, FIND)
-    found = [json.loads(line) for line in (made["shards"].path / "phrases.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (made["shards"].path / "phrases.jsonl").read_text().splitlines()]
     summary = made["shards"].summary
-    assert len(found) == summary["phrases"]["phrases"] > 3 and summary["phrases"]["counted_share"] == 1
+    assert len(listed) == summary["phrases"]["phrases"] > 3 and summary["phrases"]["counted_share"] == 1
     assert 0 < summary["train"]["phrase_share"] < 1
     words = [re.findall(r"[\w']+|[^\w\s]", line.lower()) for line in Corpus(made["ingest"].path, "train").sentences()]
     assert sum(word.isalnum() for line in words for word in line) == summary["phrases"]["counted_words"]
-    for phrase in found:
+    for phrase in listed:
         parts, size = phrase["phrase"].split(), phrase["words"]
         count = sum(line[i : i + size] == parts for line in words for i in range(len(line) - size + 1))
         assert len(parts) == size and count == phrase["count"] and phrase["npmi"] >= 0.3
     page = (made["shards"].path / "stats.md").read_text()
-    assert "Phrases that were found" in page and f"| {found[0]['phrase']} |" in page
+    assert "Phrases that were found" in page and f"| {listed[0]['phrase']} |" in page
 
 
 def test_what_is_looked_for_is_in_the_key_and_nothing_found_is_said(folder: Path) -> None:

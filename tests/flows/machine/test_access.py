@@ -36,16 +36,16 @@ def servers(tmp_path: Path) -> Path:
 def test_it_is_made_once_and_its_owners_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        found: list[str] = []
-        makers = [threading.Thread(target=lambda: found.append(password.of(tmp_path / "new"))) for _ in range(8)]
+        passwords: list[str] = []
+        makers = [threading.Thread(target=lambda: passwords.append(password.of(tmp_path / "new"))) for _ in range(8)]
         for maker in makers:
             maker.start()
         for maker in makers:
             maker.join()
     finally:
         os.umask(before)
-    assert len(found) == 8 and len(set(found)) == 1 and len(found[0]) >= 40
-    assert password.of(tmp_path / "new") == found[0] != password.of(tmp_path / "other")
+    assert len(passwords) == 8 and len(set(passwords)) == 1 and len(passwords[0]) >= 40
+    assert password.of(tmp_path / "new") == passwords[0] != password.of(tmp_path / "other")
     file = tmp_path / "new" / "password"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert [path.name for path in file.parent.iterdir()] == ["password"]

@@ -31,10 +31,10 @@ def test_a_plan_is_the_sum_of_its_runs_and_says_what_is_not_known(
     monkeypatch.setattr(estimate, "estimate", needs)
     out = Console(width=200, file=io.StringIO())
     shown.plan(find(written(tmp_path)), Home(tmp_path / "home"), "H100", out)
-    told = out.file.getvalue()  # type: ignore[attr-defined]
+    printed = out.file.getvalue()  # type: ignore[attr-defined]
     assert asked == [1e-4, 1e-2, 1e-2], "an arm that is priced is priced once"
-    rows = [line.split() for line in told.splitlines() if line.startswith(("slow", "fast"))]
+    rows = [line.split() for line in printed.splitlines() if line.startswith(("slow", "fast"))]
     assert [row[:2] for row in rows] == [["slow", "0"], ["fast", "0"], ["slow", "1"], ["fast", "1"]]
-    assert "ingest, tokenizer, shards, pretrain, verbs, report" in told
-    assert told.count("known when the shards are made") == 2
-    assert "4 runs, one after another: 5 min of pretraining, and 2 runs whose shards are not made yet" in told
+    assert "ingest, tokenizer, shards, pretrain, verbs, report" in printed
+    assert printed.count("known when the shards are made") == 2
+    assert "4 runs, one after another: 5 min of pretraining, and 2 runs whose shards are not made yet" in printed

@@ -56,7 +56,7 @@ def test_the_report_says_what_the_documents_cost(tmp_path: Path, monkeypatch: py
     report = run(Config.model_validate(JOB), {"seed": 0, "contents": {}, "keep_lines": False}, inputs, out, Context())
     write(report, out)
     whole_report(Artifact("job-1", out, {"summary": report.summary, "config": {"job": JOB}}, {}))
-    nats = -sum(one.log_likelihood for one in Likelihood(writers.opened(folder)).texts(TEXTS))
+    nats = -sum(likelihood.log_likelihood for likelihood in Likelihood(writers.opened(folder)).texts(TEXTS))
     wanted = nats / math.log(2) / sum(len(text.encode()) for text in TEXTS)
     assert report.numbers["bits_per_byte/pretrained"] == pytest.approx(wanted)
     assert report.numbers["bits_per_byte/scratch"] != pytest.approx(wanted, rel=1e-3)

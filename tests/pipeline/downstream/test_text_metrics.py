@@ -25,10 +25,10 @@ def test_golden_values_of_sacrebleu() -> None:
 
 
 def test_golden_values_of_rouge_score() -> None:
-    found = rouge(["The quick brown dog jumps on the log."], [["The quick brown fox jumps over the lazy dog"]])
-    assert found["rouge1"] == pytest.approx(100 * 12 / 17)  # P 6/8, R 6/9
-    assert found["rougeL"] == pytest.approx(100 * 10 / 17)  # P 5/8, R 5/9
-    assert found["rouge2"] == pytest.approx(100 * 2 * (2 / 7) * (2 / 8) / (2 / 7 + 2 / 8))
+    scores = rouge(["The quick brown dog jumps on the log."], [["The quick brown fox jumps over the lazy dog"]])
+    assert scores["rouge1"] == pytest.approx(100 * 12 / 17)  # P 6/8, R 6/9
+    assert scores["rougeL"] == pytest.approx(100 * 10 / 17)  # P 5/8, R 5/9
+    assert scores["rouge2"] == pytest.approx(100 * 2 * (2 / 7) * (2 / 8) / (2 / 7 + 2 / 8))
 
 
 def test_bleu_by_hand() -> None:
@@ -58,8 +58,8 @@ def test_lines_are_sentences_of_rouge_lsum() -> None:
 def test_a_text_that_is_the_reference_has_all_and_none_has_more(texts: list[str]) -> None:
     same = [[text] for text in texts]
     assert chrf(texts, same) == pytest.approx(100)
-    found = rouge(texts, same)
-    assert found["rouge1"] == found["rougeL"] == found["rougeLsum"] == pytest.approx(100)
+    scores = rouge(texts, same)
+    assert scores["rouge1"] == scores["rougeL"] == scores["rougeLsum"] == pytest.approx(100)
     other = [["x y z"]] * len(texts)
     assert 0 <= chrf(texts, other) <= 100 and 0 <= bleu(texts, other) <= 100
     assert set(rouge(texts, other)) == set(ROUGE)

@@ -103,10 +103,10 @@ def test_published_settings_are_those_of_their_papers(name, scale):
     recipe = load(name, scale)
     assert (recipe.train.global_batch, recipe.train.steps) == (rows, steps)
     for path, value in others.items():
-        found = recipe
+        setting = recipe
         for part in path.split("."):
-            found = found[part] if isinstance(found, dict) else getattr(found, part)
-        assert found == value, path
+            setting = setting[part] if isinstance(setting, dict) else getattr(setting, part)
+        assert setting == value, path
 
 
 def test_t5_reads_568_tokens_for_512():

@@ -56,8 +56,8 @@ def made(recipe: Recipe, downloads: Path) -> dict[str, Any]:
 def test_a_report_says_what_was_said_before(tmp_path: Path) -> None:
     recipe = load("quickstart", None, ["corruption.max_predictions=12", "train.steps=100000"])
     artifacts = made(recipe, tmp_path)
-    found = of_recipe(recipe, artifacts, tmp_path)
-    assert found == of_artifacts(artifacts, tmp_path)
+    findings = of_recipe(recipe, artifacts, tmp_path)
+    assert findings == of_artifacts(artifacts, tmp_path)
     words = (
         "validation is 1",
         "test is empty",
@@ -68,8 +68,8 @@ def test_a_report_says_what_was_said_before(tmp_path: Path) -> None:
         "leaves out",
     )
     for word in (*words, "100.0% of the pairs of sop are in order", "is padding", "tokenizer.vocabulary 4,096"):
-        assert sum(word in finding.text for finding in found) == 1, word
-    assert of_recipe(recipe, {}, tmp_path) == [finding for finding in found if "12 of 40 tokens" in finding.text]
+        assert sum(word in finding.text for finding in findings) == 1, word
+    assert of_recipe(recipe, {}, tmp_path) == [finding for finding in findings if "12 of 40 tokens" in finding.text]
 
 
 @pytest.mark.parametrize(("every", "share", "refused"), [(1, "0.0%", True), (3, "12.5%", False), (9, None, False)])
@@ -91,9 +91,11 @@ def test_words_too_long_to_be_hidden_are_found(tmp_path: Path, every: int, share
         "shards": SimpleNamespace(uri=str(tmp_path / "shards"), summary=summary),
     }
     recipe = load("bert", "tiny", ["corruption.unit=word", "corruption.rate=0.2"])
-    found = [each for each in of_recipe(recipe, artifacts, tmp_path) if "a word that is longer than" in each.text]
+    findings = [each for each in of_recipe(recipe, artifacts, tmp_path) if "a word that is longer than" in each.text]
     expected = [(f"{share} of tokens are to be predicted, of 18.8% that", refused)] if share else []
-    assert [(each.text[: len(text)], each.refused) for each, (text, _) in zip(found, expected, strict=True)] == expected
+    assert [
+        (each.text[: len(text)], each.refused) for each, (text, _) in zip(findings, expected, strict=True)
+    ] == expected
 
 
 def test_partners_of_held_out_pairs_are_of_the_same_source(tmp_path: Path) -> None:
@@ -155,8 +157,8 @@ def test_words_that_are_not_found_are_told(text: str, options: list[str], said: 
     recipe, store, artifacts = load("bert", "tiny", overrides), Store(tmp_path / "store"), dict[str, Any]()
     for node in dag.nodes(recipe, tmp_path / "downloads")[:3]:
         artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), Context())
-    found = [each for each in of_recipe(recipe, artifacts, tmp_path) if "of them on average" in each.text]
-    assert (len(found) == 0) if said is None else re.search(said, found[0].text), found
+    findings = [each for each in of_recipe(recipe, artifacts, tmp_path) if "of them on average" in each.text]
+    assert (len(findings) == 0) if said is None else re.search(said, findings[0].text), findings
 
 
 @pytest.mark.parametrize("name", [listing.name for listing in recipes()])

@@ -50,9 +50,9 @@ def card_of(folder: Path, architecture: str, objective: str) -> tuple[dict[str, 
 
 
 def ran(code: str, folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    exec(code.replace("this/folder", str(folder)), found)
-    return found
+    names: dict[str, Any] = {}
+    exec(code.replace("this/folder", str(folder)), names)
+    return names
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -60,20 +60,20 @@ def test_the_lines_of_a_card_run(name: str, tmp_path: Path, capsys: pytest.Captu
     architecture, family = CASES[name]
     folder = exported(tmp_path / "model", architecture, family)
     metadata, code, text = card_of(folder, architecture, family[0])
-    found, line = ran(code, folder), ARCHITECTURES.get(architecture)
+    names, line = ran(code, folder), ARCHITECTURES.get(architecture)
     if line and (line.causal or line.encoder_decoder):
         assert metadata["pipeline_tag"] == ("text-generation" if line.causal else "text2text-generation")
         assert capsys.readouterr().out.strip()
         return
     assert metadata["pipeline_tag"] == ("feature-extraction" if name in FEATURES else "fill-mask")
-    assert torch.as_tensor(found["features"]).isfinite().all() and found["features"].ndim == 3
+    assert torch.as_tensor(names["features"]).isfinite().all() and names["features"].ndim == 3
     if metadata["pipeline_tag"] == "fill-mask":
-        assert found["logits"].shape[-1] == found["model"].config.vocab_size
-    assert ("fills no gaps" in text) == (name == "discriminator") == ("is_replaced" in found)
+        assert names["logits"].shape[-1] == names["model"].config.vocab_size
+    assert ("fills no gaps" in text) == (name == "discriminator") == ("is_replaced" in names)
     length = re.search(r"cuts texts to ([\d,]+) tokens", text)
     assert (length is None) == (metadata["library_name"] == "sesame")
     if length is not None:
-        batch = found["tokenizer"]("x " * 999, truncation=True)
+        batch = names["tokenizer"]("x " * 999, truncation=True)
         assert len(batch["input_ids"]) == int(length[1].replace(",", ""))
 
 

@@ -241,8 +241,8 @@ def test_a_nightly_file_is_scored_every_night(inbox: Path, tmp_path: Path) -> No
     """Also if it begins as another night's, or is as the one of two nights ago."""
     for night, numbers in enumerate([(1, 2, 3), (4, 5), (1, 2, 3), (1, 9, 3), (1, 2)]):
         (inbox / "day.csv").write_text(text(*numbers))
-        found = score(tmp_path / "ledger", inbox)
-        assert (found.tally.rows, found.replaced) == (len(numbers), ["inbox/day.csv"] * (night > 0))
+        scored = score(tmp_path / "ledger", inbox)
+        assert (scored.tally.rows, scored.replaced) == (len(numbers), ["inbox/day.csv"] * (night > 0))
     (inbox / "day.csv").write_text(text(1, 2))
     assert score(tmp_path / "ledger", inbox) == ScoringPass([], [], {}, {"inbox/day.csv": 2}), "the same, and said"
 
@@ -392,7 +392,7 @@ class PoorWorld:
 
     def some(self, pattern: str = "*") -> list[Path]:
         """One of the files, or none."""
-        return self.dice.sample(found := sorted(self.inbox.glob(pattern)), min(1, len(found)))
+        return self.dice.sample(files := sorted(self.inbox.glob(pattern)), min(1, len(files)))
 
     def place(self, end: str = ".csv") -> Path:
         return self.inbox / f"{self.dice.randint(0, 5)}{end}"
@@ -428,13 +428,13 @@ class PoorWorld:
 
     def look(self) -> None:
         passed = score(self.folder / "ledger", self.inbox)
-        told = Counter[str](passed.known)
+        rows_by_file = Counter[str](passed.known)
         for part in passed.parts:
-            told[part.file] += part.tally.rows
+            rows_by_file[part.file] += part.tally.rows
         for path in self.inbox.iterdir():
             content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            was_there = path.stat().st_mtime_ns in self.stamps and not told[f"inbox/{path.name}"]
-            assert was_there or told[f"inbox/{path.name}"] == content.count(b"\n") - 1
+            was_there = path.stat().st_mtime_ns in self.stamps and not rows_by_file[f"inbox/{path.name}"]
+            assert was_there or rows_by_file[f"inbox/{path.name}"] == content.count(b"\n") - 1
         self.stamps = {path.stat().st_mtime_ns for path in self.inbox.iterdir()}
 
 

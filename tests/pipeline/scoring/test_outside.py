@@ -169,12 +169,12 @@ def test_scores_never_fall_as_a_value_moves_out(
 
 def test_a_range_of_few_rows_is_less_sure() -> None:
     """As far outside, but the range rests on fewer values; far beyond is unusual in any case."""
-    found = []
+    distances = []
     for count in (5, 50, 2000):
         learned = pa.record_batch({"n": np.linspace(0, 1, count)})
         transform = Transform.fit(lambda learned=learned: [learned])
-        found.append(transform.outside(pa.record_batch({"n": [1.0, 1.1, 2.0, 100.0]}))[:, 0])
-    few, more, many = found
+        distances.append(transform.outside(pa.record_batch({"n": [1.0, 1.1, 2.0, 100.0]}))[:, 0])
+    few, more, many = distances
     assert few[0] == more[0] == many[0] == 0
     assert (few[1:] < more[1:]).all() and (more[1:] < many[1:]).all()
     assert few[3] > 1 and many[2] == 1 and many[1] == pytest.approx(np.log2(1.1))
@@ -210,11 +210,11 @@ def test_values_of_another_kind_are_scored_and_told(tmp_path: Path) -> None:
     rows = pa.Table.from_batches(batches).to_pylist()
     assert (tally.rows, tally.rejected) == (6, 0)
     assert [row["flag"] for row in rows] == [False, True, True, True, True, True]
-    told = [{reason["column"]: reason["why"] for reason in row["reasons"] if reason["why"]} for row in rows]
-    assert told[1:] == [
+    reasons = [{reason["column"]: reason["why"] for reason in row["reasons"] if reason["why"]} for row in rows]
+    assert reasons[1:] == [
         {"amount": "is no number"},
         {"day": "is no date"},
-        {"amount": told[3]["amount"]},
+        {"amount": reasons[3]["amount"]},
         {"zero": "is missing, and never was"},
         {"gaps": "is no number"},
     ]

@@ -59,10 +59,10 @@ def test_a_detector_is_measured_on_labelled_rows_that_are_included(anomalies: bo
     label, included = random.integers(-1, 3, 60), random.random(60) < 0.7
     rows: Any = Labelled(label if anomalies else np.minimum(label, 0), included, [0])
     score = detector.score(detector.inputs(rows.rows))
-    found = detector.evaluate(rows, [])
+    evaluation = detector.evaluate(rows, [])
     if anomalies:
         counted = included & (label >= 0)
-        assert found.value == pytest.approx(auroc(score.score[counted], label[counted] > 0))
-        assert found.measure == AUROC and 0 < found.value < 1
+        assert evaluation.value == pytest.approx(auroc(score.score[counted], label[counted] > 0))
+        assert evaluation.measure == AUROC and 0 < evaluation.value < 1
     else:
-        assert found.measure == SHARE and found.value == score.flag[included].mean() > 0
+        assert evaluation.measure == SHARE and evaluation.value == score.flag[included].mean() > 0

@@ -171,13 +171,13 @@ def test_candidates_are_chosen_on_splits_that_are_not_reported(corpus: Path, mon
 
 
 def test_the_first_detector_of_a_job_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found: list[Any] = [Rows(), Rows()]
+    detectors: list[Any] = [Rows(), Rows()]
     exported: list[tuple[Any, Path]] = []
     draw = SimpleNamespace(learn=np.array([0]), truth=np.array([False]))
     pool = SimpleNamespace(draw=lambda number: draw, scaled=lambda *_: SimpleNamespace(inputs=np.zeros((1, 1))))
     monkeypatch.setattr(splits, "Pool", lambda *_: pool)
     monkeypatch.setattr(splits, "detectors", lambda settings, number, context: number)
-    monkeypatch.setattr(splits, "choose", lambda number, *_: (found[number], []))
+    monkeypatch.setattr(splits, "choose", lambda number, *_: (detectors[number], []))
     monkeypatch.setattr(splits, "seed_of", lambda *_: 0)
     monkeypatch.setattr(splits, "_judged", lambda *_: (np.zeros(1), {}, None))
     monkeypatch.setattr(splits, "export", lambda detector, *given: (exported.append((detector, given[-1])), "")[1])
@@ -185,8 +185,8 @@ def test_the_first_detector_of_a_job_stays(monkeypatch: pytest.MonkeyPatch, tmp_
     inputs: Any = {"corpus": SimpleNamespace(path=tmp_path)}
     asked = job(seeds=1).model_copy(update={"detectors": [0, 1]})
     *_, first_split, _, folder = splits.evaluate(asked, SETTINGS, inputs, tmp_path, Context(downloads=tmp_path))
-    assert exported == [(found[0], tmp_path / "detector")] and folder == tmp_path
-    assert first_split.detector is found[0] and [len(rows.learned) for rows in found] == [1, 1]
+    assert exported == [(detectors[0], tmp_path / "detector")] and folder == tmp_path
+    assert first_split.detector is detectors[0] and [len(rows.learned) for rows in detectors] == [1, 1]
 
 
 def test_a_scorer_is_measured_on_what_it_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,18 +84,18 @@ def test_codes_are_measured_on_test_rows_and_their_prior_learned_on_training_row
                 rebuilt = model(torch.from_numpy(rows)).numpy()
                 error = float(np.square(rebuilt - rows).reshape(len(rows), -1).sum(1).mean())
     learned: list[np.ndarray] = []
-    told: list[np.ndarray] = []
+    given: list[np.ndarray] = []
 
     def train_objective(objective: Any, rows: Any, *arguments: Any, **options: Any) -> list[Any]:
         learned.append(rows["codes"])
         return []
 
     def classes(of_codes: np.ndarray, clusters: np.ndarray, truth: np.ndarray, *more: Any) -> Any:
-        told.extend([of_codes[:, None], truth])
+        given.extend([of_codes[:, None], truth])
         return discrete._Meaning([], {}, "told")
 
     def bits(of_codes: np.ndarray, truth: np.ndarray, *more: Any) -> Any:
-        told.extend([of_codes, truth])
+        given.extend([of_codes, truth])
         return discrete._Meaning([], {}, "told")
 
     monkeypatch.setattr(train_in_memory, "train_objective", train_objective)
@@ -114,9 +114,9 @@ def test_codes_are_measured_on_test_rows_and_their_prior_learned_on_training_row
         nats = float(prior.nats(torch.from_numpy(codes["test"])).mean())
     assert summary["bits/prior"] == pytest.approx(nats / math.log(2))
     split = {"binary": "train", "one-hot": "test"}.get(kind)  # what bits mean is counted where there are more rows
-    assert [len(values) for values in told] == ([len(codes[split])] * 2 if split else [])
+    assert [len(values) for values in given] == ([len(codes[split])] * 2 if split else [])
     if split:
-        assert np.array_equal(told[0], codes[split]) and np.array_equal(told[1], labels[split])
+        assert np.array_equal(given[0], codes[split]) and np.array_equal(given[1], labels[split])
 
 
 def test_clusters_are_those_of_training_rows() -> None:

@@ -110,18 +110,18 @@ def naive_taken(
         prior = [naive.score(unconditional, f" {choice}")[0] for choice in choices]
         values: dict[str, Any] = {
             "acc": sums,
-            "acc_norm": [one / len(choice) for one, choice in zip(sums, choices, strict=True)],
-            "acc_bytes": [one / len(choice.encode()) for one, choice in zip(sums, choices, strict=True)],
-            "acc_tokens": [one / count for one, count in zip(sums, counts, strict=True)],
-            "acc_mutual_info": [one - other for one, other in zip(sums, prior, strict=True)],
+            "acc_norm": [log_p / len(choice) for log_p, choice in zip(sums, choices, strict=True)],
+            "acc_bytes": [log_p / len(choice.encode()) for log_p, choice in zip(sums, choices, strict=True)],
+            "acc_tokens": [log_p / count for log_p, count in zip(sums, counts, strict=True)],
+            "acc_mutual_info": [log_p - other for log_p, other in zip(sums, prior, strict=True)],
         }
         if nothing:
             shares = []
             for text in nothing.split("\0"):
                 p = [math.exp(naive.score(text, f" {choice}")[0]) for choice in choices]
-                shares.append([one / sum(p) for one in p])
+                shares.append([log_p / sum(p) for log_p in p])
             mean = [sum(column) / len(shares) for column in zip(*shares, strict=True)]
-            values["acc_calibrated"] = [math.exp(one) / other for one, other in zip(sums, mean, strict=True)]
+            values["acc_calibrated"] = [math.exp(log_p) / other for log_p, other in zip(sums, mean, strict=True)]
         taken.append({rule: max(range(len(scores)), key=scores.__getitem__) for rule, scores in values.items()})
     return taken
 
@@ -184,7 +184,7 @@ def test_answers_are_written_and_compared(network: Path, tmp_path: Path) -> None
     (tmp_path / "free.jsonl").write_text("\n".join(map(json.dumps, lines)))
     [cell] = trials(network, path, shots=[0], models=["pretrained"], max_new_tokens=5).run()
     assert cell["scores"] == {"exact_match": 0.5}
-    assert [one["written"] for one in cell["shown"]] == wanted
+    assert [example["written"] for example in cell["shown"]] == wanted
 
 
 def test_each_rule_can_take_another_choice() -> None:
@@ -210,10 +210,10 @@ def test_shots_are_others_nested_and_named_by_keys() -> None:
     ] * 9
     own = pool[3]
     drawn = {seed: shots_of(pool, 8, f"seed {seed}", 0, own) for seed in range(4)}
-    for found in drawn.values():
-        assert len(found) == 8 and all(shot.prompt != "3" for shot in found)
+    for shots in drawn.values():
+        assert len(shots) == 8 and all(shot.prompt != "3" for shot in shots)
     assert shots_of(pool, 3, "seed 1", 0, own) == drawn[1][:3]
-    assert len({tuple(shot.prompt for shot in found) for found in drawn.values()}) == 4
+    assert len({tuple(shot.prompt for shot in shots) for shots in drawn.values()}) == 4
     assert shots_of(pool, 8, "seed 1", 1, own) != drawn[1]
     assert len(shots_of(pool, 29, "seed 1", 0, own)) == 19
     other = in_order(drawn[0], 1, "seed 0", 0)

@@ -364,8 +364,8 @@ def test_rows_for_a_last_token_end_with_one(roles: Any, single: str, pair: str, 
     texts = {name: " ".join(opened.encode(name, add_special_tokens=False).tokens) for name in "ab"}
     examples = [Example(text="a", label=0), Example(text="a", text_pair="b", label=0)]
     rows = encode(NAMED, examples, tmp_path, 16, framed=True).rows["input"]
-    found = [" ".join(map(opened.id_to_token, rows.row(number).tolist())) for number in (0, 1)]  # type: ignore[union-attr]
-    assert found == [single.format(**texts), pair.format(**texts)]
+    texts_of_rows = [" ".join(map(opened.id_to_token, rows.row(number).tolist())) for number in (0, 1)]  # type: ignore[union-attr]
+    assert texts_of_rows == [single.format(**texts), pair.format(**texts)]
     cut = encode(NAMED, [Example(text="on a log " * 9, label=0)], tmp_path, 8, framed=True)
     assert cut.cut == 1 and cut.rows["input"].row(0)[-1] == rows.row(0)[-1]  # type: ignore[union-attr]
 

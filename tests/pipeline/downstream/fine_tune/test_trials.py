@@ -96,12 +96,12 @@ def test_a_trial_learns_from_training_examples_alone(
     assert learned == [f"train {number}" for number in drawn(60, 20, 5, 1)]
     count = {"validation": 12, "test": 25}[split]
     assert judged == [example.text for example in some(DATA.splits[split], count, 5)] and len(judged) == count
-    (one,) = trained
-    assert (one["config"].lr, one["config"].steps, one["config"].global_batch) == (0.25, 20, 8)
-    assert one["stream"][1:] == (8, one["seed"]) and "held_out" not in one
+    (first,) = trained
+    assert (first["config"].lr, first["config"].steps, first["config"].global_batch) == (0.25, 20, 8)
+    assert first["stream"][1:] == (8, first["seed"]) and "held_out" not in first
     job._trial("scratch", 20, 2, 0.25, split)
     assert len(read) == 3, "held-out examples are read once"
-    assert trained[1]["seed"] != one["seed"], "another seed, another order"
+    assert trained[1]["seed"] != first["seed"], "another seed, another order"
 
 
 def test_a_trial_is_found_again_by_all_that_it_depends_on(job: trials.Trials, monkeypatch: pytest.MonkeyPatch) -> None:

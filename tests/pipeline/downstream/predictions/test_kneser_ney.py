@@ -35,8 +35,8 @@ def test_a_bigram_model_worked_out_by_hand() -> None:
     lower = (np.array([2, 1, 1, 0]) - [0.5, 0.5, 0.5, 0]) / 4 + 1.5 / 4 / 4
     after_a = (np.array([0, 0.5, 0.5, 0]) / 2) + (2 * 0.5 / 2) * lower
     after_b = np.array([0.5, 0, 0, 0]) + 0.5 * lower
-    found = model.distributions(np.array([[9, 0], [9, 1], [9, 3]]) % 5)
-    np.testing.assert_allclose(found, [after_a, after_b, lower], atol=1e-15)
+    distributions = model.distributions(np.array([[9, 0], [9, 1], [9, 3]]) % 5)
+    np.testing.assert_allclose(distributions, [after_a, after_b, lower], atol=1e-15)
     assert model.best(np.array([[4, 0], [4, 1], [4, 3]])).tolist() == [1, 0, 0]
 
 

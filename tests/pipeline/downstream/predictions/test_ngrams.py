@@ -34,29 +34,29 @@ def targets(text: list[list[int]], places: list[list[int]], ids: list[list[int]]
 
 def test_hidden_neighbours_are_not_told() -> None:
     asked = targets([[CLS, MASK, 5, MASK, MASK, 6, SEP], [CLS, MASK, 7]], [[1, 3, 4], [1]], [[3, 4, 5], [6]])
-    found = contexts_of(asked, SPECIAL)
-    assert found.words.tolist() == [3, 4, 5, 6]
-    assert found.left.tolist()[0] == [OUTSIDE, CLS] and found.num_left.tolist() == [2, 1, 0, 2]
-    assert found.right.tolist()[0] == [MASK, 5] and found.num_right.tolist() == [1, 0, 2, 2]
-    assert found.right.tolist()[3] == [OUTSIDE, 7], "beyond a row is nothing, and that is known"
+    contexts = contexts_of(asked, SPECIAL)
+    assert contexts.words.tolist() == [3, 4, 5, 6]
+    assert contexts.left.tolist()[0] == [OUTSIDE, CLS] and contexts.num_left.tolist() == [2, 1, 0, 2]
+    assert contexts.right.tolist()[0] == [MASK, 5] and contexts.num_right.tolist() == [1, 0, 2, 2]
+    assert contexts.right.tolist()[3] == [OUTSIDE, 7], "beyond a row is nothing, and that is known"
     assert is_hidden(asked, SPECIAL).all()
 
 
 def test_targets_that_are_seen_are_told_apart_and_told_to_neighbours() -> None:
     asked = targets([[CLS, 5, MASK, SEP]], [[1, 2]], [[3, 4]])  # the first one was replaced
     assert is_hidden(asked, SPECIAL).tolist() == [False, True]
-    found = contexts_of(asked, SPECIAL)
-    assert found.left.tolist()[1] == [CLS, 5] and found.num_left.tolist() == [2, 2]
+    contexts = contexts_of(asked, SPECIAL)
+    assert contexts.left.tolist()[1] == [CLS, 5] and contexts.num_left.tolist() == [2, 2]
 
 
 def test_nothing_is_seen_of_another_sequence_of_the_row() -> None:
     asked = targets([[3, 4, 5, 6]], [[1, 3]], [[4, 6]], [[0, 0, 1, 1]], both=False)
-    found = contexts_of(asked, SPECIAL)
-    assert found.left.tolist() == [[OUTSIDE, 3], [OUTSIDE, 5]]
+    contexts = contexts_of(asked, SPECIAL)
+    assert contexts.left.tolist() == [[OUTSIDE, 3], [OUTSIDE, 5]]
     assert is_hidden(asked, SPECIAL).all()
     counted = words_of(asked, SPECIAL)
     assert counted.words.tolist() == [4, 6], "what is never predicted is not counted"
-    assert counted.left.tolist() == found.left.tolist()
+    assert counted.left.tolist() == contexts.left.tolist()
 
 
 def test_ngrams_are_counted_in_the_text_before_it_was_masked() -> None:
@@ -91,11 +91,11 @@ def test_next_tokens_are_the_models_of_each_order() -> None:
     text = [3, 4, 5, 3, 4, 6, 3, 4, 5, 7]
     asked = targets([text], [list(range(1, 10))], [text[1:]], both=False)
     models = NextTokens(words_of(asked, SPECIAL), SPECIAL)
-    found = contexts_of(asked, SPECIAL)
-    scored = models(found)
+    contexts = contexts_of(asked, SPECIAL)
+    scored = models(contexts)
     assert list(scored) == ["unigram", "bigram", "trigram"]
-    for model, one in zip(models.models, scored.values(), strict=True):
-        p = model.distributions(found.left)
-        np.testing.assert_allclose(one.truth, np.log(model.probabilities(NGrams(found.left, found.words))))
-        np.testing.assert_allclose(p[np.arange(9), one.best], p.max(1))
+    for model, scores in zip(models.models, scored.values(), strict=True):
+        p = model.distributions(contexts.left)
+        np.testing.assert_allclose(scores.truth, np.log(model.probabilities(NGrams(contexts.left, contexts.words))))
+        np.testing.assert_allclose(p[np.arange(9), scores.best], p.max(1))
     assert scored["trigram"].truth.mean() > scored["bigram"].truth.mean() > scored["unigram"].truth.mean()

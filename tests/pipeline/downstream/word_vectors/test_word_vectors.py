@@ -37,10 +37,10 @@ def vectors(values: Any = None, words: tuple[str, ...] = WORDS) -> Vectors:
 def test_pairs_are_ranked_as_spearman_does() -> None:
     table = vectors()
     pairs = [Pair(a, b, float(score)) for (a, b), score in zip(pairwise(WORDS), (4, 4, 1, 7, 2, 9), strict=True)]
-    found = table.similarity([*pairs, Pair("king", "unicorn", 3.0)])
+    ranks = table.similarity([*pairs, Pair("king", "unicorn", 3.0)])
     cosines = [float(table.unit[i] @ table.unit[i + 1]) for i in range(6)]
-    assert found.correlation == pytest.approx(np.corrcoef(rankdata(cosines), rankdata([p.score for p in pairs]))[0, 1])
-    assert (found.used, found.asked) == (6, 7)
+    assert ranks.correlation == pytest.approx(np.corrcoef(rankdata(cosines), rankdata([p.score for p in pairs]))[0, 1])
+    assert (ranks.used, ranks.asked) == (6, 7)
 
 
 def test_analogies_are_answered_by_3cosadd_of_unit_vectors() -> None:
