@@ -1,4 +1,4 @@
-"""The command line. It only parses; the commands are in `flows.commands`, which is imported when one is run."""
+"""The command line. It only parses; the commands are in modules that are imported when one is run."""
 
 from __future__ import annotations
 
@@ -177,9 +177,9 @@ def inspect(
     epoch: Annotated[int, typer.Option(min=0, help="Epoch of training whose random draws are shown.")] = 0,
 ) -> None:
     """Show an artifact's examples in readable form, augmented and corrupted as in training."""
-    from flows import commands
+    from flows import artifacts
 
-    commands.inspect(artifact, rows, start, split, recipe, epoch)
+    artifacts.inspect(artifact, rows, start, split, recipe, epoch)
 
 
 @app.command()
@@ -191,9 +191,9 @@ def stats(
     json: JsonOption = False,
 ) -> None:
     """Show statistics of shards, a corpus or a tokenizer: tokens, lengths, sources, rejects."""
-    from flows import commands
+    from flows import artifacts
 
-    commands.stats(artifact, split, json)
+    artifacts.stats(artifact, split, json)
 
 
 @app.command()
@@ -310,9 +310,9 @@ def decompress(
 @app.command()
 def verify(artifact: ArtifactArgument) -> None:
     """Read every byte of an artifact and compare it with what was committed."""
-    from flows import commands
+    from flows import artifacts
 
-    commands.verify(artifact)
+    artifacts.verify(artifact)
 
 
 @app.command()
@@ -321,9 +321,9 @@ def gc(
     days: Annotated[float, typer.Option(min=0, help="Only what has been unchanged for this many days.")] = 7,
 ) -> None:
     """Remove what failed or abandoned attempts left behind."""
-    from flows import commands
+    from flows import artifacts
 
-    commands.gc(dry_run, days)
+    artifacts.gc(dry_run, days)
 
 
 @app.command()

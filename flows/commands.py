@@ -16,7 +16,7 @@ from rich.text import Text
 
 from data_prep.errors import UserError
 from flows import making
-from flows.exit_codes import FAILED, INTERRUPTED, TERMINATED, USAGE
+from flows.exit_codes import FAILED, INTERRUPTED, TERMINATED, usage
 from flows.machine import prefect_server
 from flows.machine.environment import prepare
 from flows.machine.signals import terminated, terminations_as_interrupts
@@ -41,7 +41,7 @@ def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Recipe:
     """Load a recipe; a mistake in it is a usage error."""
     from pipeline.recipe.load import load
 
-    with _usage():
+    with usage():
         return load(recipe, scale, settings)
 
 
@@ -49,7 +49,7 @@ def _comparison(name: str, scale: str | None, settings: Sequence[str]) -> Compar
     """A comparison, checked as a whole; None if it is a recipe. A mistake in it is a usage error."""
     from pipeline.recipe import comparison
 
-    with _usage():
+    with usage():
         return comparison.find(name, scale, settings) if comparison.is_comparison(name) else None
 
 
@@ -58,18 +58,9 @@ def sweep(
 ) -> None:
     from flows import compare
 
-    with _usage():
+    with usage():
         swept = compare.sweep_of(recipe, scale, _with_workers(settings, workers), over)
     compare.run(swept, as_json)
-
-
-@contextlib.contextmanager
-def _usage() -> Any:
-    try:
-        yield
-    except UserError as error:
-        error.exit_code = USAGE  # type: ignore[attr-defined]
-        raise
 
 
 def recipes() -> None:
@@ -97,7 +88,7 @@ def plan(
     from flows.show import plan as shown
     from pipeline.estimate.published_systems import SYSTEMS
 
-    with _usage():
+    with usage():
         shown.check_gpu(gpu)
         if recipe in SYSTEMS:
             if scale or settings or workers:
@@ -137,7 +128,7 @@ def run(
     if comparison is not None:
         from flows import compare
 
-        with _usage():
+        with usage():
             if extend or start:
                 raise UserError(f"{comparison.where}: a comparison takes neither --extend nor --from.")
         compare.run(comparison, as_json)
@@ -186,7 +177,7 @@ def _started(start: str | None) -> list[str]:
     """Settings that start from the network that --from names; none where it names a step, or nothing."""
     from flows import starting
 
-    with _usage():
+    with usage():
         return starting.asked_settings(start)
 
 
@@ -210,7 +201,7 @@ def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
     from pipeline import start_from
 
     home = Home.find()
-    with _usage():
+    with usage():
         if extend and start:
             raise UserError("--extend and --from both say where to start; give one of them.")
         if start and start_from.FROM.fullmatch(start) is None:
@@ -222,7 +213,7 @@ def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
 
 def resume(run: str, as_json: bool) -> None:
     home = Home.find()
-    with _usage():
+    with usage():
         record = records.find(home.runs, run)
     _run(records.recipe_of(home.runs, record), (str(home.runs / f"{record.run_id}.yaml"), None, ()), as_json)
 
@@ -265,7 +256,7 @@ def list_runs() -> None:
 
 def report(run: str) -> None:
     home = Home.find()
-    with _usage():
+    with usage():
         record = records.find(home.runs, run)
     stage = record.stages.get("report")
     if stage is None:
@@ -275,53 +266,12 @@ def report(run: str) -> None:
     out.print(Text(f"\n{artifact.path / 'report.md'}", "dim"))
 
 
-def inspect(artifact: str, rows: int, start: int, split: str, recipe: str | None, epoch: int) -> None:
-    from flows.show import inspect as shown
-
-    store = Home.find().store()
-    chosen = store.resolve(artifact)
-    inputs = {role: store.get(entry["key"]) for role, entry in chosen.manifest["inputs"].items()}
-    reading = shown.of_newest_run(chosen, store)
-    if recipe is not None:
-        loaded = _load(recipe, None, [])
-        kind = chosen.config.get("kind")
-        if kind != loaded.data.kind:
-            raise UserError(f"{recipe} is for {loaded.data.kind}, and {chosen.key} holds {kind or chosen.stage}.")
-        reading = shown.Reading.of_recipe(loaded)
-    folders = {role: parent.path for role, parent in inputs.items() if parent is not None}
-    shown.inspect(
-        chosen,
-        rows,
-        out,
-        split,
-        start,
-        reading=reading,
-        preprocessor=folders.get("preprocessor"),
-        corpus=folders.get("corpus"),
-        epoch=epoch,
-    )
-
-
-def stats(artifact: str, split: str, as_json: bool) -> None:
-    from flows.show import stats as counted
-
-    store = Home.find().store()
-    chosen = store.resolve(artifact)
-    inputs = {role: store.get(entry["key"]) for role, entry in chosen.manifest["inputs"].items()}
-    values = counted.gather(chosen, inputs.get("preprocessor"), inputs.get("corpus"))
-    if as_json:
-        print(json.dumps(values))
-    else:
-        counted.show(chosen, values, out, split)
-
-
 def score(
     model: str, files: Sequence[str], out_file: str | None, ledger: str | None, hook: str | None, as_json: bool
 ) -> None:
     if (out_file is None) == (ledger is None):
-        error = UserError("give either --out FILE, for all rows, or --ledger FOLDER, for those that are new.")
-        error.exit_code = USAGE  # type: ignore[attr-defined]
-        raise error
+        with usage():
+            raise UserError("give either --out FILE, for all rows, or --ledger FOLDER, for those that are new.")
     home = Home.find()
     prepare(home.prefect)
     if ledger is not None:
@@ -370,31 +320,6 @@ def sample(model: str, file: str, count: int, seed: int) -> None:
     shape = samples.draw(model, count, Path(file).expanduser(), seed)
     what = f"images of {'×'.join(map(str, shape[1:]))} pixels" if len(shape) == 3 else f"rows of {shape[0]} features"
     out.print(f"{file}: {count:,} {what}", soft_wrap=True)
-
-
-def verify(artifact: str) -> None:
-    store = Home.find().store()
-    stored = store.resolve(artifact)
-    problems = store.verify(stored)
-    for problem in problems:
-        say(f"{problem}; delete the artifact {stored.key} and run again")
-    if problems:
-        sys.exit(FAILED)
-    out.print(f"{stored.key}: {len(stored.manifest['files'])} files, {stored.size:,} bytes, all as committed")
-
-
-def gc(dry_run: bool, days: float) -> None:
-    from data_prep.corpus import unit_cache
-    from pipeline.store.gc import Garbage
-
-    home = Home.find()
-    garbage = list(home.store().gc(dry_run, days * 86400))
-    for path, size in unit_cache.collect(home.downloads / unit_cache.FOLDER, days * 86400, dry_run):
-        garbage.append(Garbage(str(path), "prepared data that no run asked for", size))
-    for item in garbage:
-        out.print(f"{item.where}  {item.reason}, {item.size:,} bytes", soft_wrap=True)
-    word = "would free" if dry_run else "freed"
-    out.print(f"{word} {sum(item.size for item in garbage):,} bytes in {len(garbage)} places")
 
 
 def doctor() -> None:

@@ -13,8 +13,7 @@ and of micro-batches, and so would what is trained.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from training.engines import checkpoint as checkpoints
 from training.engines.checkpoint import Position
 from training.engines.deepspeed import DeepSpeedEngine
 from training.engines.plain import Engine, FrozenEngine, PlainEngine, is_player
+from training.engines.scopes import all_whole, batch_statistics, others_frozen, random_state, set_random_state
 from training.evaluation import Evaluation, collated, to_device
 from training.hardware import resolve_precision
 from training.models.cpu_kernels import speed_up
@@ -225,7 +225,7 @@ class Training:
         """Write the trained networks for others, from rank 0; what was written is opened again and compared."""
         from training.inference.opening import check_export
 
-        with _all_whole(self.engines.values()):
+        with all_whole(self.engines.values()):
             if self.worker.leads:
                 self.objective.export(path, self._first_samples(self.objective.export_rows))
                 exported = self.objective.exported()
@@ -247,7 +247,7 @@ class Training:
     def _take_turn(self, turn: AnyTurn, batches: list[Batch], step: int) -> bool:
         """Train one player on the batches; returns whether its update was made."""
         engine = self.engines[turn.player]
-        with _others_frozen([e.module for e in self.engines.values()], engine.module):
+        with others_frozen([e.module for e in self.engines.values()], engine.module):
             weights = (
                 self._backward_whole(turn, batches, step)
                 if isinstance(turn, WholeBatchTurn)
@@ -304,7 +304,7 @@ class Training:
         with torch.no_grad():
             for batch in batches:
                 self.watchdog.at("computing features")
-                states.append(_random_state(self.worker.device))
+                states.append(random_state(self.worker.device))
                 batch_features.append(turn.features(networks, batch))
             for buffer, before in buffers:  # the second pass changes them
                 buffer.copy_(before)
@@ -321,7 +321,7 @@ class Training:
         starts = np.cumsum([0, *(sum(row) for row in counts)])
         for number, (batch, state) in enumerate(zip(batches, states, strict=True)):
             self.watchdog.at("computing")
-            _set_random_state(state, self.worker.device)
+            set_random_state(state, self.worker.device)
             features = turn.features(networks, batch)
             start = int(starts[number]) + sum(counts[number][: self.worker.rank])
             mine = slice(start, start + counts[number][self.worker.rank])
@@ -397,50 +397,3 @@ class Training:
         self.objective.load_state_dict({n: value for n, value in state.items() if not n.startswith(STATE)})
         self.monitor.load_state_dict({n: value for n, value in state.items() if n.startswith(STATE)})
         return checkpoint.position
-
-
-def batch_statistics(network: nn.Module) -> str | None:
-    """The first part of a network whose output for a row depends, in training, on the other rows of the batch."""
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    return next(
-        (
-            f"{type(submodule).__name__} {name}"
-            for name, submodule in network.named_modules()
-            if isinstance(submodule, kinds)
-        ),
-        None,
-    )
-
-
-@contextmanager
-def _others_frozen(modules: Sequence[nn.Module], player: nn.Module) -> Iterator[None]:
-    """Inside, only the player's parameters require gradients; afterwards all are as they were."""
-    player_ids = {id(parameter) for parameter in player.parameters()}
-    others = [p for module in modules for p in module.parameters() if p.requires_grad and id(p) not in player_ids]
-    for parameter in others:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in others:
-            parameter.requires_grad_(True)
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"], device)
-
-
-@contextmanager
-def _all_whole(engines: Iterable[Engine]) -> Iterator[None]:
-    """Inside, rank 0 sees every engine's parameters whole."""
-    with ExitStack() as stack:
-        for engine in engines:
-            stack.enter_context(engine.whole())
-        yield

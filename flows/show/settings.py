@@ -5,19 +5,15 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.errors import UserError
-from flows.exit_codes import USAGE
+from flows.exit_codes import usage
 from flows.show.console import new_console
 from pipeline.recipe import reference
 
 
 def show(path: str) -> None:
     """Print what is below a path of a recipe as a table."""
-    try:
+    with usage():
         lines = reference.lines(path)
-    except UserError as error:
-        error.exit_code = USAGE  # type: ignore[attr-defined]
-        raise
     table = Table("setting", "allowed", "default", "", box=None, header_style="bold", pad_edge=False)
     for line in lines:
         table.add_row(Text(line.name, "bold cyan"), line.allowed, line.default, line.about)

@@ -12,7 +12,7 @@ import pytest
 
 from data_prep.corpus import unit_cache
 from data_prep.errors import UserError
-from flows import commands, compare, making
+from flows import artifacts, commands, compare, making
 from flows import submit as submission
 from flows.machine.signals import terminated
 from pipeline import dag, runs
@@ -145,7 +145,7 @@ def test_age_is_in_days_and_a_dry_run_removes_nothing(
     days: float, dry_run: bool, stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path / "home")
-    monkeypatch.setattr(commands.Home, "find", lambda: home)
+    monkeypatch.setattr(artifacts.Home, "find", lambda: home)
     unit = home.downloads / unit_cache.FOLDER / "unit"
     attempt = home.path / "store" / "ingest-0123456789abcdef" / "20200101T000000000000-00000000"
     two_days_ago = time.time() - 2 * 86_400
@@ -154,5 +154,5 @@ def test_age_is_in_days_and_a_dry_run_removes_nothing(
         (folder / "file").write_bytes(bytes(9))
         for path in (folder / "file", folder):
             os.utime(path, (two_days_ago, two_days_ago))
-    commands.gc(dry_run, days)
+    artifacts.gc(dry_run, days)
     assert unit.exists() == attempt.exists() == stays

@@ -59,7 +59,7 @@ CHANGES = [
     ),
     Change(
         "verify is always content",
-        "flows/commands.py",
+        "flows/artifacts.py",
         "    if problems:\n        sys.exit(FAILED)",
         "    if False:\n        sys.exit(FAILED)",
         (f"{FLOWS}/test_cli.py::test_verify_says_by_its_exit_code_whether_all_is_as_committed",),
@@ -171,14 +171,14 @@ CHANGES = [
     ),
     Change(
         "gc counts hours as days",
-        "flows/commands.py",
+        "flows/artifacts.py",
         "home.store().gc(dry_run, days * 86400)",
         "home.store().gc(dry_run, days * 3600)",
         (f"{FLOWS}/test_commands.py::test_age_is_in_days_and_a_dry_run_removes_nothing",),
     ),
     Change(
         "a dry run of gc removes prepared data",
-        "flows/commands.py",
+        "flows/artifacts.py",
         "unit_cache.collect(home.downloads / unit_cache.FOLDER, days * 86400, dry_run)",
         "unit_cache.collect(home.downloads / unit_cache.FOLDER, days * 86400, False)",
         (f"{FLOWS}/test_commands.py::test_age_is_in_days_and_a_dry_run_removes_nothing",),

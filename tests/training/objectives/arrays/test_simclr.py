@@ -16,9 +16,9 @@ from tests.training import tiny_arrays as tiny
 from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.distributed import Worker
+from training.engines.scopes import batch_statistics
 from training.inference.encoding import open_encoder
 from training.inference.sampling import open_sampler
-from training.loop import batch_statistics
 from training.objectives import problems
 from training.objectives.arrays.simclr import nt_xent
 
