@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 def plan(compared: Compared, home: Home, gpu: str, out: Console) -> None:
     """Print each run: what of it is to do, and what pretraining needs; and their sum. gpu: kind of GPU."""
     from pipeline import dag
+    from pipeline.estimate.calibration import Measured
     from pipeline.estimate.estimate import Estimate, estimate
 
     table = Table("arm", "seed", "to do", "pretraining", "memory", box=None, header_style="bold", pad_edge=False)
     needs: dict[str, Estimate] = {}  # by arm: a seed changes neither time nor memory
+    measured: Measured = {}  # arms that differ in neither time nor memory share what is measured
     seconds, unknown = 0.0, 0
     for trial in compared.trials:
         recipe = compared.recipe(trial)
@@ -35,7 +37,7 @@ def plan(compared: Compared, home: Home, gpu: str, out: Console) -> None:
         if "pretrain" in missing:
             if trial.arm not in needs:
                 with out.status("timing a few steps, once for this machine", spinner="dots"):
-                    needed = estimate(recipe, planned, home.path, peak(gpu))
+                    needed = estimate(recipe, planned, home.path, peak(gpu), measured)
                 needs |= {trial.arm: needed} if needed is not None else {}
             if trial.arm in needs:
                 time, memory = needs[trial.arm].seconds[-1], needs[trial.arm].memory.total

@@ -82,7 +82,7 @@ def _memory(system: System, placement: PlacementConfig) -> Memory:
         return _recurrent(network, system.length, placement)
     dense = replace(network, experts=1)
     targets = round(system.length * system.predicted)
-    of_dense = memory(dense, dense.parameters(), Batch(1, system.length, targets), placement, "bf16", "cuda")
+    of_dense = memory(dense, dense.parameters(), Batch(1, system.length, targets), placement, "bf16")
     if network.experts == 1:
         return of_dense
     # Of the experts beside the first, which is in the dense part: weights, gradients, moments.

@@ -2,9 +2,9 @@
 
     facts of the data ─► the objective on rows of its `example` ─► cost ─► memory, time
 
-Facts are those of the shards if they are stored, else those of the recipe. Memory comes from formulas where the network
-is a transformer, else it is counted or measured (`training.cost`). Time comes from a few timed steps
-(`pipeline.estimate.calibration`), or for GPUs from operations and typical utilisation.
+Facts are those of the shards if they are stored, else those of the recipe. On the CPU, time and memory come from a few
+steps that are timed and watched (`pipeline.estimate.calibration`). For GPUs time comes from operations and typical
+utilisation, memory from formulas where the network is a transformer, else it is counted (`training.cost`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pipeline.estimate.cluster import UTILISATION
 from pipeline.recipe.recipe import Recipe
 from training.config import PlacementConfig
 from training.cost.counted import Cost, price
-from training.cost.memory import Batch, Memory, counted_memory, memory
+from training.cost.memory import Batch, Memory, Trial, counted_memory, memory, watched_memory
 from training.cost.step_benchmark import MOST_ROWS, PlainFacts, StepBenchmark
 from training.cost.transformer import BACKWARD, RECOMPUTED
 from training.hardware import has_gpu, resolve_precision
@@ -63,10 +64,16 @@ class Estimate:
     passes: float | None  # over the shards, where there are some
 
 
-def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: float) -> Estimate | None:
+def estimate(
+    recipe: Recipe,
+    planned: Sequence[PlannedNode],
+    home: Path,
+    peak: float,
+    measured: calibration.Measured | None = None,
+) -> Estimate | None:
     """The needs of a recipe's pretraining; None while the shape of its rows is unknown.
 
-    peak: operations per second of one GPU, for placements on GPUs.
+    peak: operations per second of one GPU, for placements on GPUs. measured: see `calibration.step_time`.
     """
     stored = {item.node.name: item.artifact for item in planned if item.artifact}
     facts = known_facts(recipe, stored, home)
@@ -86,7 +93,7 @@ def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: f
     if device == "cpu":
         benchmarks = [_benchmark(recipe, phase, rows, num_stored, precision) for phase in phases]
         step_times = [
-            calibration.step_time(home, *benchmark_and_cost)
+            calibration.step_time(home, *benchmark_and_cost, measured)
             for benchmark_and_cost in zip(benchmarks, costs, strict=True)
         ]
         held_out = _held_out(recipe, shards)
@@ -100,19 +107,8 @@ def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: f
         recomputed = RECOMPUTED if placement.activation_checkpointing else 1.0
         slow, fast = (flops * recomputed / (placement.workers * peak * share) for share in UTILISATION)
         times = (fast, slow)
-    process = "ray" if needs_ray(placement) else "flow"
-    memory_of_phases: list[Memory] = []
-    for number, (phase, cost) in enumerate(zip(phases, costs, strict=True)):
-        if cost.shape is not None and not (step_times and step_times[number].peak_bytes):
-            length = phase.facts.length or round(cost.row_units)
-            batch = Batch(rows, length, math.ceil(rows * cost.row_targets), accumulated=micro_batches > 1)
-            shapes = (cost.shape, cost.parameters, batch, placement, precision, device, process, cost.beside)
-            memory_of_phases.append(memory(*shapes, experts=cost.experts))
-            continue
-        peak_and_share = (step_times[number].peak_bytes, step_times[number].share) if step_times else (None, 1.0)
-        memory_of_phases.append(
-            counted_memory(cost, placement, train.optimizer, micro_batches > 1, process, *peak_and_share)
-        )
+    trials = [time.trial for time in step_times] or [None] * len(costs)
+    needs = map(partial(_memory, recipe, precision), phases, costs, trials)
     return Estimate(
         parameters=costs[0].parameters,
         idle=costs[0].idle,
@@ -120,7 +116,7 @@ def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: f
         units=round(sum(count * cost.row_units for count, cost in zip(samples, costs, strict=True))),
         rows=sum(samples),
         flops=flops,
-        memory=max(memory_of_phases, key=lambda needed: needed.total),
+        memory=max(needs, key=lambda needed: needed.total),
         device=device,
         precision=precision,
         seconds=times,
@@ -129,6 +125,19 @@ def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: f
         busy=any(time.busy for time in step_times),
         passes=samples[0] / num_stored if num_stored else None,
     )
+
+
+def _memory(recipe: Recipe, precision: str, phase: TrainingPhase, cost: Cost, trial: Trial | None) -> Memory:
+    """Memory of a worker, by a trial on the CPU or else of its GPU."""
+    placement, optimizer = recipe.placement, recipe.train.optimizer
+    micro_batches, rows = worker_rows(recipe.train.global_batch, placement)
+    if trial is not None:
+        process = "ray" if needs_ray(placement) else "flow"
+        return watched_memory(cost, placement, optimizer, micro_batches > 1, process, trial)
+    if cost.shape is None:
+        return counted_memory(cost, placement, optimizer, micro_batches > 1)
+    batch = Batch(rows, phase.facts.length or round(cost.row_units), math.ceil(rows * cost.row_targets))
+    return memory(cost.shape, cost.parameters, batch, placement, precision, cost.beside, cost.experts)
 
 
 def known_facts(recipe: Recipe, stored: Mapping[str, Artifact], home: Path) -> DataFacts | None:

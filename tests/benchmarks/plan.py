@@ -16,7 +16,8 @@ from data_prep.facts import DataFacts
 from data_prep.shards.rows import Specials
 from pipeline.estimate import calibration
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
-from training.cost.memory import Batch, memory
+from training.cost.counted import Cost
+from training.cost.memory import watched_memory
 from training.cost.step_benchmark import WARM_UP, PlainFacts, StepBenchmark, measure
 from training.cost.transformer import Transformer
 
@@ -65,12 +66,13 @@ def benchmark(size: str, case: str) -> StepBenchmark:
 
 def predicted(size: str, steps: StepBenchmark, home: Path) -> tuple[float, float]:
     """Bytes and seconds."""
-    layers, hidden, rows = SIZES[size]
+    layers, hidden, _ = SIZES[size]
     shape = Transformer(layers, hidden, hidden // 64, 4 * hidden, VOCABULARY, LENGTH, 2, masked_lm=True)
-    mine = rows // steps.placement.workers
-    batch = Batch(mine, LENGTH, mine * round(RATE * LENGTH))
-    bytes_ = memory(shape, shape.parameters(), batch, steps.placement, steps.precision, "cpu").total
-    return bytes_, calibration.layered_step_time(home, steps, layers).step(1)
+    timed = calibration.layered_step_time(home, steps, layers)
+    assert timed.trial is not None
+    cost = Cost(shape.parameters(), "tokens", LENGTH, RATE * LENGTH, row_flops=0.0, activations=0.0, shape=shape)
+    bytes_ = watched_memory(cost, steps.placement, "adamw", False, "worker", timed.trial).total
+    return bytes_, timed.step(1)
 
 
 def main(sizes: list[str]) -> None:

@@ -1,8 +1,9 @@
 """`sesame plan` of recipes beside what happens: `python -m tests.benchmarks.plan_recipes [RECIPE[:SCALE] …]`.
 
-Each recipe is planned and then run by `sesame run`, in a home of its own and without its jobs: the most anonymous
-memory of the process that trains and the seconds of training as predicted, as measured, and their ratio. Memory is
-looked at until the last step: what writes a model may need more. On a busy machine only memory tells something.
+Each recipe is run for a few steps by `sesame run`, in a home of its own and without its jobs, and then planned: the
+most anonymous memory of the process that trains and the seconds of training as predicted, as measured, and their ratio.
+Memory is looked at until the last step and its evaluation: what writes a model may need more. On a busy machine only
+memory tells something.
 """
 
 from __future__ import annotations
@@ -71,12 +72,11 @@ def main(names: list[str]) -> None:
         settings = [f"train.steps={steps}", "train.warmup_steps=1", "train.warmup=null", "downstream=[]"]
         with tempfile.TemporaryDirectory() as folder:
             home, recipe = Home(Path(folder)), load(name, scale or None, settings)
-            ran(home, asked, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
-            shutil.rmtree(next(home.path.glob("store/pretrain-*")))
+            bytes_, seconds = ran(home, asked, settings, steps)
+            shutil.rmtree(next(home.path.glob("store/pretrain-*")))  # to be planned; shards are stored
             planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
             estimated = estimate(recipe, planned, home.path, 1e15)
             assert estimated is not None
-            bytes_, seconds = ran(home, asked, settings, steps)
         cells = (
             f"{estimated.memory.total / MIB:,.0f}",
             f"{bytes_ / MIB:,.0f}",

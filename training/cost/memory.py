@@ -8,14 +8,15 @@
     buffers        what sums gradients over workers, and what DeepSpeed 0.19 copies on the way
     activations    what the backward pass needs (`training.cost.transformer`), the loss head's logits, weights in bf16
 
-On the CPU it is anonymous resident memory at its peak, in which malloc's heap counts whole: blocks of many sizes leave
-gaps. On a GPU it is what PyTorch's allocator has reserved. The constants were measured with these versions of the
-libraries; `python -m tests.benchmarks.plan` compares them with what is.
+On a GPU it is what PyTorch's allocator has reserved, which follows from the network's shape (`memory`) or is counted
+(`counted_memory`). On the CPU it is anonymous resident memory, in which malloc's heap counts whole: kernels have
+buffers of their own, and blocks of many sizes leave gaps. No formula knows them, so a trial is watched
+(`watched_memory`); `python -m tests.benchmarks.plan_recipes` compares what follows with what is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,9 @@ if TYPE_CHECKING:
     from training.cost.counted import Cost
 
 MiB = 1 << 20
-# Anonymous bytes of a process that has taken its first step, beside all tensors.
-PROCESS = {"worker": 313 * MiB, "ray": 386 * MiB, "flow": 424 * MiB}
-OTHER_PROCESS = {"worker": 282 * MiB, "ray": 335 * MiB, "flow": 422 * MiB}  # with other libraries than those of text
-DEEPSPEED = 204 * MiB  # its modules, among them torch's compiler
-GAPS = {"bf16": 1.4, "fp32": 1.5}  # heap per byte of activations, and the same under DeepSpeed
-GAPS_DEEPSPEED = {"bf16": 1.4, "fp32": 1.9}
+# Anonymous bytes of a process that is about to take its first step, beyond those of a trial: Ray's library; Prefect,
+# MLflow and what earlier stages of the flow have left.
+PROCESS = {"worker": 0, "ray": 73 * MiB, "flow": 140 * MiB}
 ARENA = 64 * MiB  # the largest block that glibc keeps for a thread, and how many threads of gloo keep one
 THREADS = 4
 SUM_BUCKET = (1 << 23) * FP32  # `training.engines.plain`
@@ -45,7 +43,6 @@ class Batch:
     rows: int
     length: int
     targets: int
-    accumulated: bool = False  # more than one of them makes a step
 
 
 @dataclass(frozen=True)
@@ -71,12 +68,10 @@ def memory(
     batch: Batch,
     placement: PlacementConfig,
     precision: str,
-    device: str,
-    process: str = "worker",
     beside: Sequence[Transformer] = (),
     experts: int = 0,
 ) -> Memory:
-    """The memory of one worker at its peak; `parameters` are all of the network's, `process` is one of PROCESS.
+    """The memory of a worker's GPU at its peak; `parameters` are all of the network's.
 
     beside: other transformers that read the same rows; what is predicted is counted once. experts: those of the
     parameters that `expert_parallel` divides.
@@ -85,73 +80,66 @@ def memory(
     here = size - experts * FP32 * (1 - 1 / placement.expert_parallel)
     checkpointing = placement.activation_checkpointing
     divided = placement.expert_parallel
-    activation_bytes = activations(shape, batch, precision, device, checkpointing, divided) + sum(
-        activations(other, replace(batch, targets=0), precision, device, checkpointing) for other in beside
+    activation_bytes = activations(shape, batch, precision, checkpointing, divided) + sum(
+        activations(other, replace(batch, targets=0), precision, checkpointing) for other in beside
     )
     states = _states(size, placement, here)
-    if device == "cuda":
-        host = 0.0
-        if placement.offload_optimizer:
-            host += states["moments"] + 2 * size / placement.workers  # with the weights and gradients of the update
-            states["moments"] = 0.0
-            if placement.zero == 3:
-                states["gradients"] = 0.0
-        if placement.offload_parameters:
-            host += states["weights"]
-            states["weights"] = 0.0
-        buffers = _gpu_buffers(here, placement)
-        inside = {
-            name: value * RESERVED
-            for name, value in {**states, "buffers": buffers, "activations": activation_bytes}.items()
-        }
-        return Memory(process=0.0, **inside, host=host)
-    base = PROCESS[process] + (0 if placement.zero is None else DEEPSPEED)
-    buffers = _cpu_buffers(here, placement, batch, shape.vocabulary * shape.hidden * FP32)
-    gaps = GAPS if placement.zero is None else GAPS_DEEPSPEED
-    return Memory(process=base, **states, buffers=buffers, activations=activation_bytes * gaps[precision])
-
-
-def counted_memory(
-    cost: Cost,
-    placement: PlacementConfig,
-    optimizer: str,
-    accumulated: bool,
-    process: str = "worker",
-    peak: float | None = None,
-    share: float = 1.0,
-) -> Memory:
-    """The memory of one worker at its peak, for networks whose activations follow from no formula.
-
-    peak: bytes of a worker on the CPU that was watched with that share of the rows; what is no state there is told
-    as activations, for convolutions on the CPU need several times what their tensors hold. None: of a GPU.
-    """
-    size = float(cost.parameters * FP32)
-    here = size - cost.experts * FP32 * (1 - 1 / placement.expert_parallel)
-    states = _states(size, placement, here)
-    if optimizer == "sgd":
+    host = 0.0
+    if placement.offload_optimizer:
+        host += states["moments"] + 2 * size / placement.workers  # with the weights and gradients of the update
         states["moments"] = 0.0
-    accumulated_gradients = size if accumulated else 0.0
-    if peak is None:
-        inside = {
-            **states,
-            "buffers": _gpu_buffers(size, placement) + accumulated_gradients,
-            "activations": cost.activations,
-        }
-        return Memory(process=0.0, **{name: value * RESERVED for name, value in inside.items()})
-    extra = 0 if placement.zero is None else DEEPSPEED
-    remaining = max(peak - OTHER_PROCESS["worker"] - extra - sum(states.values()), 0.0)
-    return Memory(
-        process=OTHER_PROCESS[process] + extra, **states, buffers=accumulated_gradients, activations=remaining / share
-    )
+        if placement.zero == 3:
+            states["gradients"] = 0.0
+    if placement.offload_parameters:
+        host += states["weights"]
+        states["weights"] = 0.0
+    return _reserved(states, _gpu_buffers(here, placement), activation_bytes, host)
+
+
+def counted_memory(cost: Cost, placement: PlacementConfig, optimizer: str, accumulated: bool) -> Memory:
+    """The memory of a worker's GPU at its peak, for networks whose activations follow from no formula."""
+    size = float(cost.parameters * FP32)
+    states = _states_of(cost, placement, optimizer)
+    return _reserved(states, _gpu_buffers(size, placement) + (size if accumulated else 0.0), cost.activations)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was seen of a worker on the CPU; bytes of the whole network, whatever number of layers was watched."""
+
+    process: float  # when its networks are built, without their weights
+    working: float  # beyond the process, at the peak
+    placement: PlacementConfig
+    share: float = 1.0  # of the micro-batch's rows
+
+
+def watched_memory(
+    cost: Cost, placement: PlacementConfig, optimizer: str, accumulated: bool, process: str, trial: Trial
+) -> Memory:
+    """The memory of a worker on the CPU at its peak, by a trial. process: one of PROCESS.
+
+    What is neither state nor a copy of it is told as activations: libraries' buffers and gaps of the heap with them.
+    """
+    states, tried = (_states_of(cost, where, optimizer) for where in (placement, trial.placement))
+    size = float(cost.parameters * FP32)
+    known = sum(tried.values()) + _cpu_buffers(size, trial.placement)
+    activation_bytes = max(trial.working - known, 0.0) / trial.share
+    buffers = _cpu_buffers(size, placement) + (size if accumulated else 0.0)
+    return Memory(trial.process + PROCESS[process], **states, buffers=buffers, activations=activation_bytes)
+
+
+def _reserved(states: Mapping[str, float], buffers: float, activation_bytes: float, host: float = 0.0) -> Memory:
+    parts = {**states, "buffers": buffers, "activations": activation_bytes}
+    return Memory(process=0.0, **{name: value * RESERVED for name, value in parts.items()}, host=host)
 
 
 def activations(
-    shape: Transformer, batch: Batch, precision: str, device: str, checkpointing: bool, expert_parallel: int = 1
+    shape: Transformer, batch: Batch, precision: str, checkpointing: bool, expert_parallel: int = 1
 ) -> float:
     """Bytes that a forward pass leaves for the backward pass, and what that one needs for a layer at a time."""
     element = BF16 if precision == "bf16" else FP32
     wide = batch.rows * batch.length * shape.hidden
-    layer = layer_activations(shape, batch.rows, batch.length, precision, device)
+    layer = layer_activations(shape, batch.rows, batch.length, precision, "cuda")
     # A decoder beside an encoder takes the targets alone, and attends twice: half a layer more.
     crossing = shape.decoder_layers * 1.5 * batch.targets / (batch.rows * batch.length) if shape.decoder_layers else 0.0
     layers = (shape.layers + crossing) * (wide * element if checkpointing else layer)
@@ -160,16 +148,20 @@ def activations(
     # Layers of experts are the same share of both stacks.
     layers += shape.sparse_depth / shape.depth * expert_activations(shape, tokens * shape.layers, precision)
     embedding = wide * (FP32 + MASK + element)
-    # On a GPU logits are cast to fp32, and so is their gradient; on the CPU they become it in place.
-    logits = batch.targets * shape.vocabulary * (element if device == "cpu" else element + 2 * FP32)
-    square = batch.rows * shape.heads * batch.length * shape.seen(batch.length) if device == "cpu" else 0
-    working = (2 * batch.rows * batch.length * shape.feed_forward + 6 * wide + 4 * square) * element
+    logits = batch.targets * shape.vocabulary * (element + 2 * FP32)  # cast to fp32, and so is their gradient
+    working = (2 * batch.rows * batch.length * shape.feed_forward + 6 * wide) * element
     cast = 0
     if precision == "bf16":  # autocast's copies of the weights, which the backward pass needs, too
         cast = (shape.layer_matrices * (1 if checkpointing else shape.depth) + shape.vocabulary * shape.hidden) * BF16
         others = 2 * shape.hidden * shape.feed_forward * (shape.experts / expert_parallel - 1)  # than a token's expert
         cast += others * (min(shape.sparse_depth, 1) if checkpointing else shape.sparse_depth) * BF16
     return layers + embedding + logits + working + cast
+
+
+def _states_of(cost: Cost, placement: PlacementConfig, optimizer: str) -> dict[str, float]:
+    size = float(cost.parameters * FP32)
+    states = _states(size, placement, size - cost.experts * FP32 * (1 - 1 / placement.expert_parallel))
+    return {**states, "moments": 0.0} if optimizer == "sgd" else states
 
 
 def _states(size: float, placement: PlacementConfig, here: float | None = None) -> dict[str, float]:
@@ -183,27 +175,21 @@ def _states(size: float, placement: PlacementConfig, here: float | None = None) 
     }
 
 
-def _cpu_buffers(size: float, placement: PlacementConfig, batch: Batch, largest: float) -> float:
-    """Copies beside the states: `largest` is the largest parameter's size.
-
-    Offload frees nothing here, where the host's memory is the device's; it adds its own buffers.
-    """
+def _cpu_buffers(size: float, placement: PlacementConfig) -> float:
+    """Copies beside the states. Offload frees nothing here, where the host's memory is the device's."""
     workers = placement.workers
-    accumulated_gradients = size if batch.accumulated else 0.0  # gradients while activations are at their most
     if not placement.zero:
-        return accumulated_gradients + (min(size, SUM_BUCKET) if workers > 1 else 0.0)
+        return min(size, SUM_BUCKET) if workers > 1 else 0.0
     bucket = min(size, placement.zero_settings.reduce_bucket_size * FP32)
+    offloaded = 2 * size / workers if placement.offload_optimizer else 0.0
     if placement.zero == 3:
         # Each worker's part of the weights twice more, whole weights while a step lasts, gradients in the bucket and
         # out of it; with several workers what a collective takes in and puts out.
-        offloaded = 2 * size / workers if placement.offload_optimizer else 0.0
         return size / workers + 2 * size + bucket * (2.4 if workers == 1 else 4.3) + offloaded
-    # The part that this worker updates, apart from the whole, and its gradients; gradients until the bucket is full.
-    buffers = 2 * size / workers + 0.5 * size + bucket
-    arena_bytes = size if workers > 1 and size < ARENA else 0.0  # by each of gloo's threads, until its next collective
-    if placement.offload_optimizer:
-        return buffers + 2 * size / workers + 2 * largest + THREADS / 2 * arena_bytes
-    return buffers + THREADS * arena_bytes
+    # The part that this worker updates, apart from the whole, and its gradients; gradients until the bucket is full;
+    # what each of gloo's threads keeps until its next collective.
+    kept = THREADS * size if workers > 1 and size < ARENA else 0.0
+    return 2 * size / workers + 0.5 * size + bucket + offloaded + (kept / 2 if offloaded else kept)
 
 
 def _gpu_buffers(size: float, placement: PlacementConfig) -> float:

@@ -8,6 +8,7 @@ Networks without layers of one kind are small: their steps are timed whole.
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import statistics
@@ -175,8 +176,10 @@ class StepMeasurement(Settings):
     """Mean time of a step there, including what happens between steps, in seconds."""
     update_seconds: float
     """Median time there of the update in a step, in seconds: sums over workers, clipping and the optimizer."""
+    process_bytes: int = 0
+    """Anonymous resident memory with networks built, without their weights, in bytes."""
     peak_bytes: int
-    """Peak of the anonymous resident memory, in bytes; 0 if the system does not report it."""
+    """Its peak, with malloc's heap whole, in bytes; 0 if the system does not report it."""
 
 
 def measure(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
@@ -216,14 +219,42 @@ def _most(by_worker: tuple[StepMeasurement, ...]) -> StepMeasurement:
     return StepMeasurement.model_validate({name: max(getattr(worker, name) for worker in by_worker) for name in names})
 
 
+def anonymous_bytes() -> int:
+    """Anonymous memory of this process that is resident; mapped files do not count. 0 if not known."""
+    return _values(_account("status")).get("RssAnon", 0)
+
+
 def peak_bytes() -> int:
-    """Most anonymous memory that this process has had resident; mapped files do not count. 0 if not known."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    sizes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value}
-    return (sizes["VmHWM"] - sizes["RssFile"] - sizes["RssShmem"]) * 1024
+    """Most anonymous memory that this process has had resident, and its heap to come. 0 if not known.
+
+    Blocks of many sizes move through the gaps of malloc's heap: within some hundred steps all of it is resident. In
+    the few steps of a benchmark it has grown to its size, but some pages were not met yet.
+    """
+    sizes = _values(_account("status"))
+    to_come = sum(size - resident for size, resident in _heap())
+    return sizes["VmHWM"] - sizes["RssFile"] - sizes["RssShmem"] + to_come if sizes else 0
+
+
+def _heap() -> list[tuple[int, int]]:
+    """Bytes of each mapping of malloc's heap, in address space and resident: huge pages cut it into several."""
+    heap: list[tuple[int, int]] = []
+    for mapping in _account("smaps").split("VmFlags"):
+        if "[heap]" in mapping:
+            values = _values(mapping)
+            heap.append((values["Size"], values["Rss"]))
+    return heap
+
+
+def _account(file: str) -> str:
+    """Linux's account of this process; empty elsewhere."""
+    path = Path("/proc/self") / file
+    return path.read_text() if path.exists() else ""
+
+
+def _values(account: str) -> dict[str, int]:
+    """Bytes by name."""
+    parts = [line.partition(":") for line in account.splitlines() if line.endswith(" kB")]
+    return {name: int(value.split()[0]) * 1024 for name, _, value in parts}
 
 
 def run(benchmark: StepBenchmark, rank: int, folder: Path) -> StepMeasurement:
@@ -238,6 +269,10 @@ def run(benchmark: StepBenchmark, rank: int, folder: Path) -> StepMeasurement:
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
     objective, stream, config = benchmark.build(folder)
+    if benchmark.placement.zero is not None:
+        importlib.import_module("deepspeed")  # its libraries are of the process
+    parameters = {id(p): p.nbytes for network in objective.networks().values() for p in network.parameters()}
+    process_bytes = anonymous_bytes() - sum(parameters.values())
     ends: list[Moment] = []
     training = Training(objective, stream, config, benchmark.placement, Worker(rank, world, world))
     updates: list[Moment] = []
@@ -250,6 +285,7 @@ def run(benchmark: StepBenchmark, rank: int, folder: Path) -> StepMeasurement:
         step_seconds=undisturbed(steps, statistics.median, alone),
         mean_seconds=undisturbed(steps, statistics.fmean, alone),
         update_seconds=undisturbed(updates[WARM_UP:], statistics.median, alone),
+        process_bytes=process_bytes,
         peak_bytes=peak_bytes(),
     )
 

@@ -13,7 +13,7 @@ from pipeline.estimate.estimate import Estimate, _benchmark, _phases, estimate
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
 from tests.pipeline import tiny_arrays
-from training.cost.memory import OTHER_PROCESS
+from training.cost.memory import PROCESS
 from training.cost.step_benchmark import StepBenchmark, StepMeasurement
 
 STEP, UPDATE = 0.5, 0.1  # seconds
@@ -27,7 +27,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StepBenchmark]:
     def answer(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
         seen.extend(benchmarks)
         return [
-            StepMeasurement(step_seconds=9.0, mean_seconds=STEP, update_seconds=UPDATE, peak_bytes=0)
+            StepMeasurement(
+                step_seconds=9.0,
+                mean_seconds=STEP,
+                update_seconds=UPDATE,
+                process_bytes=300,
+                peak_bytes=10**6,
+            )
             for _ in benchmarks
         ]
 
@@ -56,7 +62,7 @@ def test_a_recipe_on_cores(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     forward = (STEP - UPDATE) / 3 * held_out / 16
     assert needs.seconds[0] == pytest.approx(31 * STEP + 4 * forward)
     assert needs.passes == pytest.approx(31 * 16 / artifacts["shards"].summary["train"]["rows"])
-    assert needs.memory.process == OTHER_PROCESS["flow"] and needs.memory.moments == 8 * model
+    assert needs.memory.process == 300 + PROCESS["flow"] and needs.memory.moments == 8 * model
     assert asked[0].facts.shape == [1, 8, 8] and asked[0].batch == 16
     assert asked[0].rows == artifacts["shards"].summary["train"]["rows"]
     again = estimated(path, tmp_path, *settings, "train.steps=99", "placement.checkpoint_every=7")

@@ -21,6 +21,7 @@ from training.cost.memory import PROCESS
 from training.cost.step_benchmark import PlainFacts, StepBenchmark, StepMeasurement, measure
 
 PER_LAYER, REST, UPDATE = 0.2, 0.05, 0.01  # seconds
+PROCESS_BYTES, HEAD_BYTES, LAYER_BYTES = 300_000_000, 200_000_000, 40_000_000
 
 
 def benchmark(**placement: object) -> StepBenchmark:
@@ -49,9 +50,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StepBenchmark]:
         slower = [3.0, 1.0, 1.0, 5.0]  # something else ran beside half of them
         return [
             StepMeasurement(
-                step_seconds=by * (REST + n * (PER_LAYER + UPDATE)), update_seconds=by * n * UPDATE, peak_bytes=0
+                step_seconds=by * (REST + n * (PER_LAYER + UPDATE)),
+                update_seconds=by * n * UPDATE,
+                process_bytes=PROCESS_BYTES + 7 * number,  # later ones find what the first has left
+                peak_bytes=PROCESS_BYTES + HEAD_BYTES + n * LAYER_BYTES,
             )
-            for n, by in zip(layers, slower, strict=True)
+            for number, (n, by) in enumerate(zip(layers, slower, strict=True))
         ]
 
     monkeypatch.setattr(calibration, "measure", answer)
@@ -80,6 +84,34 @@ def test_a_whole_network_follows_from_few_layers(tmp_path: Path, asked: list[Ste
     assert step_time.step(1) == pytest.approx(REST + 12 * (PER_LAYER + UPDATE))
     assert step_time.step(3) == pytest.approx(3 * (REST + 12 * PER_LAYER) + 12 * UPDATE)
     assert [timed.network.config["num_hidden_layers"] for timed in asked] == [1, 3, 1, 3]
+
+
+def test_memory_follows_from_few_layers_too(tmp_path: Path, asked: list[StepBenchmark]) -> None:
+    large = benchmark(workers=1).model_copy(update={"batch": 4 * calibration.TOKENS // 16})
+    trial = calibration.layered_step_time(tmp_path, large, 12).trial
+    assert trial is not None and (trial.process, trial.share) == (PROCESS_BYTES, 0.25)
+    assert trial.working == pytest.approx(HEAD_BYTES + 12 * LAYER_BYTES)
+
+
+def test_the_total_is_what_was_watched(tmp_path: Path, asked: list[StepBenchmark]) -> None:
+    needs = estimated(load("bert", "tiny", ["placement.device=cpu"]), tmp_path)
+    assert needs.memory.total == pytest.approx(PROCESS_BYTES + PROCESS["flow"] + HEAD_BYTES + 2 * LAYER_BYTES, rel=0.2)
+
+
+def test_what_changes_neither_time_nor_memory_is_not_measured_again(
+    tmp_path: Path, asked: list[StepBenchmark], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(measured: calibration.Measured, *settings: str) -> int:
+        before, recipe = len(asked), load("roberta", "tiny", ["placement.device=cpu", *settings])
+        assert estimate(recipe, planned(recipe, tmp_path), tmp_path, 1e15, measured) is not None
+        return len(asked) - before
+
+    monkeypatch.setattr(calibration, "busy", lambda: True)  # so that nothing is kept in the home
+    plan: calibration.Measured = {}
+    assert of(plan) == 4
+    assert of(plan, "corruption.mask=1.0", "corruption.random=0.0", "corruption.keep=0.0", "seed=3") == 0
+    assert of(plan, "corruption.rate=0.1") == 4, "fewer tokens meet the vocabulary"
+    assert of({}) == 4
 
 
 def test_a_machine_is_measured_once(tmp_path: Path, asked: list[StepBenchmark]) -> None:
@@ -143,7 +175,7 @@ def test_a_recipe_on_cores(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     expected = recipe.train.steps * step + evaluations * (REST + 4 * PER_LAYER) / 3
     assert needs.measured and needs.fresh
     assert needs.seconds == pytest.approx((expected, expected), rel=1e-6)
-    assert needs.memory.process == PROCESS["flow"] and needs.memory.gradients == 4 * needs.parameters
+    assert needs.memory.process == PROCESS_BYTES + PROCESS["flow"] and needs.memory.gradients == 4 * needs.parameters
 
 
 def test_a_recipe_on_gpus_needs_no_benchmark(tmp_path: Path, asked: list[StepBenchmark]) -> None:
@@ -162,8 +194,6 @@ def test_a_recipe_on_gpus_needs_no_benchmark(tmp_path: Path, asked: list[StepBen
 @pytest.mark.parametrize(
     "scale, parameters, memory",
     [
-        ("tiny", 975_362, 569_820_806),
-        ("small", 5_430_786, 1_200_899_718),
         ("base", 110_106_428, 57_958_399_417),
         ("large", 336_226_108, 7_705_409_965),
     ],

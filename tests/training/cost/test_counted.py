@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from data_prep.shards.rows import Rows
 from tests.training.tiny_arrays import CONV, MLP, WIDTH
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
 from training.cost.counted import Cost, _LiveBytes, cost_of, num_parameters, price
-from training.cost.memory import OTHER_PROCESS, Memory, counted_memory
+from training.cost.memory import PROCESS, Memory, Trial, counted_memory, watched_memory
 from training.cost.step_benchmark import PlainFacts, StepBenchmark, measure
 from training.objective import BaseObjective, Batch, Loss, Turn
 
@@ -157,29 +157,42 @@ def test_frozen_networks_are_no_players() -> None:
 
 def test_states_are_divided_and_gradient_descent_has_no_moments() -> None:
     cost = Cost(1_000_000, "rows", row_units=1, row_targets=0, row_flops=0.0, activations=5e6, shape=None)
-    base = OTHER_PROCESS["worker"]
 
-    def of(optimizer: str = "adamw", peak: float | None = base + 30e6, **placement: object) -> Memory:
-        return counted_memory(cost, PlacementConfig.model_validate(placement), optimizer, False, "flow", peak, 0.5)
+    def of(optimizer: str = "adamw", accumulated: bool = False, **placement: object) -> Memory:
+        trial = Trial(process=1e8, working=30e6, placement=PlacementConfig(), share=0.5)
+        return watched_memory(cost, PlacementConfig.model_validate(placement), optimizer, accumulated, "flow", trial)
 
-    assert of().process == OTHER_PROCESS["flow"]
-    assert (of().weights, of().gradients, of().moments) == (4e6, 4e6, 8e6)
+    assert of().process == 1e8 + PROCESS["flow"]
+    assert (of().weights, of().gradients, of().moments, of().buffers) == (4e6, 4e6, 8e6, 0)
     assert of().activations == 2 * (30e6 - 16e6), "tried on half of the rows"
     assert of("sgd").moments == 0 and of("sgd").activations == 2 * (30e6 - 8e6)
+    assert of(accumulated=True).buffers == 4e6, "gradients while activations are at their most"
     assert of(workers=2, zero=1).moments == 4e6 and of(workers=2, zero=2).gradients == 2e6
-    gpu = of(peak=None)
+    gpu = counted_memory(cost, PlacementConfig(), "adamw", False)
     assert gpu.process == 0 and gpu.activations == pytest.approx(1.1 * 5e6) and gpu.weights == pytest.approx(1.1 * 4e6)
+    cost = replace(cost, parameters=100_000_000)  # where the host is the device, offload frees nothing
+    assert of(workers=2, zero=2, offload_optimizer="cpu").total >= of(workers=2, zero=2).total
+
+
+def test_what_was_watched_is_told_whole() -> None:
+    """Where all rows were tried as they are placed, the sum is what was seen."""
+    cost = Cost(1_000_000, "rows", row_units=1, row_targets=0, row_flops=0.0, activations=0.0, shape=None)
+    for settings in ({}, {"zero": 1}, {"zero": 2, "offload_optimizer": "cpu"}, {"zero": 3, "offload_optimizer": "cpu"}):
+        placement = PlacementConfig.model_validate({"workers": 2, **settings})
+        told = watched_memory(cost, placement, "adamw", False, "worker", Trial(1e8, 3e8, placement))
+        assert told.total == pytest.approx(4e8)
 
 
 @pytest.mark.slow
 def test_more_rows_need_as_much_more_memory() -> None:
     """A trial of some rows tells what four times as many need. Peaks of one work differ by a fifth: medians."""
 
-    def tried(rows: int) -> float:
-        return median(once(rows) for _ in range(5))
+    def tried(rows: int) -> Trial:
+        trials = sorted((once(rows) for _ in range(5)), key=lambda trial: trial.working)
+        return replace(trials[2], share=rows / 256)
 
-    def once(rows: int) -> int:
-        return measure(
+    def once(rows: int) -> Trial:
+        measured = measure(
             StepBenchmark(
                 network=WIDE,
                 objective=PLAIN,
@@ -195,8 +208,11 @@ def test_more_rows_need_as_much_more_memory() -> None:
                 precision="fp32",
                 placement=PlacementConfig(threads=1),
             )
-        )[0].peak_bytes
+        )[0]
+        return Trial(measured.process_bytes, measured.peak_bytes - measured.process_bytes, PlacementConfig())
 
     cost = priced(PLAIN, WIDE, (3, 64, 64), 256, "fp32")
-    predicted = counted_memory(cost, PlacementConfig(), "adamw", False, "worker", int(tried(64)), 0.25).total
-    assert predicted == pytest.approx(tried(256), rel=0.2)
+    few, all_rows = (
+        watched_memory(cost, PlacementConfig(), "adamw", False, "worker", tried(rows)).total for rows in (64, 256)
+    )
+    assert few == pytest.approx(all_rows, rel=0.2)

@@ -11,7 +11,7 @@ from torch import Tensor
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Specials
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
-from training.cost.memory import Batch, Memory, memory
+from training.cost.memory import RESERVED, Batch, Memory, memory
 from training.cost.transformer import Transformer, layer_activations, shape_of
 from training.models.cpu_kernels import speed_up
 from training.models.text.architectures import text_config
@@ -33,8 +33,8 @@ def masked_lm_of(network: NetworkConfig, specials: Specials) -> Any:
     )
 
 
-def held(device: str = "cpu", batch: Batch = BATCH, precision: str = "bf16", **placement: Any) -> Memory:
-    return memory(BASE, BASE.parameters(), batch, PlacementConfig(**placement), precision, device)
+def held(batch: Batch = BATCH, precision: str = "bf16", **placement: Any) -> Memory:
+    return memory(BASE, BASE.parameters(), batch, PlacementConfig(**placement), precision)
 
 
 # -- parameters -------------------------------------------------------------------------------------------------------
@@ -140,7 +140,8 @@ def test_states_are_divided_as_zero_says() -> None:
 
     def states(zero: int | None) -> tuple[float, float, float]:
         held_memory = held(workers=4, zero=zero)
-        return held_memory.weights / size, held_memory.gradients / size, held_memory.moments / size
+        parts = (held_memory.weights, held_memory.gradients, held_memory.moments)
+        return tuple(pytest.approx(part / RESERVED / size) for part in parts)  # type: ignore[return-value]
 
     assert states(None) == states(0) == (1, 1, 2)
     assert states(1) == (1, 1, 0.5)
@@ -148,17 +149,15 @@ def test_states_are_divided_as_zero_says() -> None:
     assert states(3) == (0.25, 0.25, 0.5)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("zero", [1, 2, 3])
-def test_more_workers_never_need_more_each(device: str, zero: int) -> None:
-    sizes = [held(device, workers=workers, zero=zero).total for workers in (2, 4, 8, 64)]
+def test_more_workers_never_need_more_each(zero: int) -> None:
+    sizes = [held(workers=workers, zero=zero).total for workers in (2, 4, 8, 64)]
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_recomputing_and_16_bits_need_less(device: str) -> None:
-    assert held(device, activation_checkpointing=True).total < held(device).total
-    assert held(device).activations < held(device, precision="fp32").activations
+def test_recomputing_and_16_bits_need_less() -> None:
+    assert held(activation_checkpointing=True).total < held().total
+    assert held().activations < held(precision="fp32").activations
 
 
 def test_activations_follow_the_rows() -> None:
@@ -168,11 +167,9 @@ def test_activations_follow_the_rows() -> None:
 
 
 def test_offload_moves_state_from_a_gpu_to_its_host() -> None:
-    stay = held("cuda", workers=8, zero=3)
-    some = held("cuda", workers=8, zero=3, offload_optimizer="cpu")
-    most = held("cuda", workers=8, zero=3, offload_optimizer="cpu", offload_parameters="cpu")
+    stay = held(workers=8, zero=3)
+    some = held(workers=8, zero=3, offload_optimizer="cpu")
+    most = held(workers=8, zero=3, offload_optimizer="cpu", offload_parameters="cpu")
     assert stay.total > some.total > most.total
     assert stay.host == 0 < some.host < most.host
     assert some.moments == 0 and most.weights == 0
-    # Where the host is the device, it frees nothing.
-    assert held(workers=2, zero=2, offload_optimizer="cpu").total >= held(workers=2, zero=2).total

@@ -357,7 +357,7 @@ def test_both_networks_are_priced() -> None:
     assert cost.shape is not None and cost.shape.hidden == 64 and [other.hidden for other in cost.beside] == [16]
     batch = MemoryBatch(8, 64, 80)
     without, both = (
-        memory(cost.shape, cost.parameters, batch, PlacementConfig(), "fp32", "cpu", beside=beside).activations
+        memory(cost.shape, cost.parameters, batch, PlacementConfig(), "fp32", beside=beside).activations
         for beside in ((), cost.beside)
     )
     assert 1.2 * without < both < 2 * without

@@ -16,7 +16,7 @@ from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training.objectives.test_sequence_to_sequence import FACTS, rows
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.counted import price
-from training.cost.memory import Batch, counted_memory, memory
+from training.cost.memory import RESERVED, Batch, Trial, memory, watched_memory
 from training.inference.opening import check_export
 from training.models.experts.config import UNLIMITED
 from training.models.text.folder import open_pretrained
@@ -232,14 +232,16 @@ def test_what_it_costs_is_told_by_all_weights_and_those_that_a_token_meets() -> 
 
     def held(**placement: Any) -> Any:
         settings = PlacementConfig(workers=2, zero=2, **placement)
-        return memory(cost.shape, cost.parameters, batch, settings, "fp32", "cpu", experts=cost.experts)  # type: ignore[arg-type]
+        return memory(cost.shape, cost.parameters, batch, settings, "fp32", experts=cost.experts)  # type: ignore[arg-type]
 
     whole, divided = held(), held(expert_parallel=2)
-    assert whole.weights == 4 * cost.parameters
-    assert divided.weights == 4 * (cost.parameters - cost.experts / 2)  # half of the experts
+    assert whole.weights == pytest.approx(RESERVED * 4 * cost.parameters)
+    assert divided.weights == pytest.approx(RESERVED * 4 * (cost.parameters - cost.experts / 2))  # half of the experts
     assert (divided.gradients, divided.moments) == (whole.gradients, whole.moments)  # which ZeRO divides anyway
-    counted = counted_memory(cost, PlacementConfig(workers=2, zero=1, expert_parallel=2), "adamw", False, peak=1e9)
-    assert counted.weights == counted.gradients == divided.weights
+    trial = Trial(1e8, 1e9, PlacementConfig(workers=2, zero=1))
+    placed = PlacementConfig(workers=2, zero=1, expert_parallel=2)
+    watched = watched_memory(cost, placed, "adamw", False, "worker", trial)
+    assert watched.weights == watched.gradients == 4 * (cost.parameters - cost.experts / 2)
 
 
 def test_an_export_opens_elsewhere_with_the_same_logits(tmp_path: Path) -> None:
