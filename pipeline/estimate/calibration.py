@@ -103,7 +103,7 @@ def layered_step_time(
     update = _extrapolated(shallow.update_seconds, deep.update_seconds, layers)
     # Of the first round, and on top of the first process: memory is not released later.
     process = trials[0].process_bytes
-    working = _extrapolated(*(watched.peak_bytes - process for watched in trials[: len(depths)]), layers)
+    working = _extrapolated(trials[0].peak_bytes - process, trials[1].peak_bytes - process, layers)
     trial = Trial(process, working, small.placement, num_rows / rows) if trials[0].peak_bytes else None
     return StepTime(compute * rows / num_rows * sharing, update * sharing, fresh, was_busy, trial)
 

@@ -225,14 +225,18 @@ def anonymous_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """Most anonymous memory that this process has had resident, and its heap to come. 0 if not known.
-
-    Blocks of many sizes move through the gaps of malloc's heap: within some hundred steps all of it is resident. In
-    the few steps of a benchmark it has grown to its size, but some pages were not met yet.
-    """
+    """Most anonymous memory that this process has had resident; mapped files do not count. 0 if not known."""
     sizes = _values(_account("status"))
-    to_come = sum(size - resident for size, resident in _heap())
-    return sizes["VmHWM"] - sizes["RssFile"] - sizes["RssShmem"] + to_come if sizes else 0
+    return sizes["VmHWM"] - sizes["RssFile"] - sizes["RssShmem"] if sizes else 0
+
+
+def _to_come(warm: int) -> int:
+    """Bytes of malloc's heap that will be resident after more steps. warm: the peak after the warm-up.
+
+    Blocks of many sizes move through the heap's gaps, and ever fewer pages are met for the first time: in the next
+    hundred steps about as many as in the first ten, but no more than the heap has.
+    """
+    return min(peak_bytes() - warm, sum(size - resident for size, resident in _heap()))
 
 
 def _heap() -> list[tuple[int, int]]:
@@ -276,8 +280,9 @@ def run(benchmark: StepBenchmark, rank: int, folder: Path) -> StepMeasurement:
     ends: list[Moment] = []
     training = Training(objective, stream, config, benchmark.placement, Worker(rank, world, world))
     updates: list[Moment] = []
+    warm: list[int] = []
     for engine in training.engines.values():
-        engine.step = _timed(engine.step, updates, ends)  # type: ignore[method-assign]
+        engine.step = _timed(engine.step, updates, ends, warm)  # type: ignore[method-assign]
     training.run()
     steps = [later.since(earlier) for earlier, later in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
     alone = world == 1
@@ -286,7 +291,7 @@ def run(benchmark: StepBenchmark, rank: int, folder: Path) -> StepMeasurement:
         mean_seconds=undisturbed(steps, statistics.fmean, alone),
         update_seconds=undisturbed(updates[WARM_UP:], statistics.median, alone),
         process_bytes=process_bytes,
-        peak_bytes=peak_bytes(),
+        peak_bytes=peak_bytes() + _to_come(warm[0]),
     )
 
 
@@ -316,12 +321,14 @@ def undisturbed(steps: list[Moment], average: Callable[[list[float]], float], al
     return min(by_clock, *(average([step.processor for step in window]) for window in windows)) if alone else by_clock
 
 
-def _timed(step: Any, updates: list[Moment], ends: list[Moment]) -> Any:
+def _timed(step: Any, updates: list[Moment], ends: list[Moment], warm: list[int]) -> Any:
     def timed(lr: float) -> float:
         began = Moment.now()
         norm = step(lr)
         ends.append(Moment.now())
         updates.append(ends[-1].since(began))
+        if len(ends) == WARM_UP:
+            warm.append(peak_bytes())
         return norm
 
     return timed

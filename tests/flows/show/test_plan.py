@@ -24,7 +24,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def answer(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
         return [
-            StepMeasurement(step_seconds=0.5, mean_seconds=0.5, update_seconds=0.1, peak_bytes=0) for _ in benchmarks
+            StepMeasurement(
+                step_seconds=0.5, mean_seconds=0.5, update_seconds=0.1, process_bytes=300_000_000, peak_bytes=10**9
+            )
+            for _ in benchmarks
         ]
 
     monkeypatch.setattr(calibration, "measure", answer)
