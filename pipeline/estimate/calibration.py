@@ -104,7 +104,8 @@ def layered_step_time(
     # Of the first round, and on top of the first process: memory is not released later.
     process = trials[0].process_bytes
     working = _extrapolated(trials[0].peak_bytes - process, trials[1].peak_bytes - process, layers)
-    trial = Trial(process, working, small.placement, num_rows / rows) if trials[0].peak_bytes else None
+    growth = max(trials[0].growth_bytes, trials[1].growth_bytes)
+    trial = Trial(process, working, small.placement, num_rows / rows, growth) if trials[0].peak_bytes else None
     return StepTime(compute * rows / num_rows * sharing, update * sharing, fresh, was_busy, trial)
 
 
@@ -127,7 +128,9 @@ def whole_step_time(
     update, share = best.update_seconds * sharing, num_rows / rows
     first = trials[0]
     working = first.peak_bytes - first.process_bytes
-    trial = Trial(first.process_bytes, working, small.placement, share) if first.peak_bytes else None
+    trial = (
+        Trial(first.process_bytes, working, small.placement, share, first.growth_bytes) if first.peak_bytes else None
+    )
     return StepTime(compute * sharing / share, update, fresh, was_busy, trial)
 
 

@@ -179,7 +179,9 @@ class StepMeasurement(Settings):
     process_bytes: int = 0
     """Anonymous resident memory with networks built, without their weights, in bytes."""
     peak_bytes: int
-    """Its peak, with malloc's heap whole, in bytes; 0 if the system does not report it."""
+    """Its peak, in bytes; 0 if the system does not report it."""
+    growth_bytes: int = 0
+    """By how much more it will grow, whatever the rows; see `_to_come`."""
 
 
 def measure(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
@@ -291,7 +293,8 @@ def run(benchmark: StepBenchmark, rank: int, folder: Path) -> StepMeasurement:
         mean_seconds=undisturbed(steps, statistics.fmean, alone),
         update_seconds=undisturbed(updates[WARM_UP:], statistics.median, alone),
         process_bytes=process_bytes,
-        peak_bytes=peak_bytes() + _to_come(warm[0]),
+        peak_bytes=peak_bytes(),
+        growth_bytes=_to_come(warm[0]),
     )
 
 
