@@ -36,13 +36,14 @@ log = logging.getLogger("sesame.training")
 T = TypeVar("T")
 
 FORMED = "formed"  # file in the work folder while there is a group of workers; see `training.cluster.group`
-# Set before Ray starts anything: no telemetry, and failures noticed in a fraction of a second.
+# Set before Ray starts anything: no telemetry, failures noticed in a fraction of a second, and the run's priority.
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # for room on nodes of which one may be gone; then it looks again
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # added to that of the run; by default 15: any other process goes first
     "TOKENIZERS_PARALLELISM": "false",
 }
 

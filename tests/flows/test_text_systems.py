@@ -1,4 +1,4 @@
-"""Systems of text by the real command: a run that was killed and goes on learns what a whole run does, bit for bit."""
+"""Systems of text by the real command: two workers with ZeRO-2 learn what one does, and a kill does not show."""
 
 from __future__ import annotations
 
@@ -8,44 +8,72 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.flows.test_end_to_end import SESAME, environment, sesame
 from tests.flows.test_interruption import checkpoints
 from tests.pipeline import tiny
+from tests.pipeline.test_adaptation import carried_out
+from tests.training.group import in_group
+from training import launch
+from training.distributed import Worker
+from training.job import METRICS, Job, train
 
 pytestmark = pytest.mark.slow
 
-SYSTEMS = ["gpt"]
-STEPS, EVERY = 40, 5
+STEPS, EVERY = 20, 4
+TWO = {"placement.workers": 2}
+ZERO = {**TWO, "placement.zero": 2}
+# Groups are whole rows of one worker. Each worker draws its own jitter.
+SWITCH = {"objective.options.routing.group": 8, "network.config.router_jitter_noise": 0.0}
+# A recipe, what it needs beside `settings`, and its placement.
+SYSTEMS: dict[str, tuple[str, dict[str, float], dict[str, float]]] = {
+    **{name: (name, {}, ZERO) for name in ("gpt", "roberta", "electra", "elmo", "t5", "bart", "mass")},
+    "word2vec": ("word2vec", {}, TWO),  # plain gradient descent has no state to divide
+    "switch": ("switch", SWITCH, ZERO),
+    "switch, experts divided": ("switch", SWITCH, {**ZERO, "placement.expert_parallel": 2}),
+}
 
 
-def arguments(system: str, texts: Path) -> list[str]:
-    settings = {
+def settings(texts: Path, more: dict[str, float]) -> list[str]:
+    given = {
         "data.sources": f"[{{path: {texts}, licence: CC0-1.0}}]", "data.split.validation": 0.2,
         "tokenizer.vocabulary": 400, "downstream": "[]",
-        "train.steps": STEPS, "train.global_batch": 8, "train.precision": "fp32", "train.log_every": 1,
-        "train.evaluate_every": 20, "train.evaluate_rows": 8, "placement.checkpoint_every": EVERY,
-        "placement.threads": 1,
+        "train.steps": STEPS, "train.global_batch": 16, "train.precision": "fp32", "train.log_every": 1,
+        "train.evaluate_every": 10, "train.evaluate_rows": 16, "placement.checkpoint_every": EVERY,
+        "placement.threads": 1, **more,
     }  # fmt: skip
-    return ["run", system, "--scale", "tiny", *(f"--set={name}={value}" for name, value in settings.items())]
+    return [f"{name}={value}" for name, value in given.items()]
 
 
-def curves(home: Path) -> list[dict[str, float]]:
-    """What the run of a home left of each step, but for times."""
-    [file] = (home / "home" / "store").glob("pretrain-*/**/metrics.jsonl")
-    records = map(json.loads, file.read_text().splitlines())
+def curves(folder: Path) -> list[dict[str, float]]:
+    """What a pretraining left of each step, but for times."""
+    records = map(json.loads, (folder / METRICS).read_text().splitlines())
     return [
         {k: v for k, v in record.items() if k.split("/")[0] in ("step", "train", "validation")} for record in records
     ]
 
 
-def killed(home: Path, command: list[str]) -> int:
+def losses(curve: list[dict[str, float]]) -> dict[str, float]:
+    """Losses of training and of evaluation by their names and steps."""
+    return {f"{k} {record['step']}": v for record in curve for k, v in record.items() if k.endswith("/loss")}
+
+
+def trained(home: Path, *command: str, **variables: str) -> list[dict[str, float]]:
+    """Curves of what the command pretrained."""
+    done = sesame(home, *command, "--json", **variables)
+    stage = json.loads(done.stdout.strip().splitlines()[-1])["stages"]["pretrain"]
+    assert not stage["reused"]
+    return curves(Path(stage["path"]))
+
+
+def killed(home: Path, *command: str, **variables: str) -> int:
     """A run ended by SIGKILL behind a checkpoint; the step of that."""
     process = subprocess.Popen(
-        [*SESAME, *command], cwd=home, env=environment(home), process_group=0, text=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        [*SESAME, *command], cwd=home, env=environment(home) | variables, process_group=0, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     until = time.monotonic() + 400
     while not checkpoints(home):
@@ -58,18 +86,39 @@ def killed(home: Path, command: list[str]) -> int:
     return checkpoints(home)[-1]["step"]
 
 
+def _trained_by(worker: Worker, job: Job) -> dict[str, Any]:
+    return train(job, worker)
+
+
+def uninterrupted(
+    folder: Path, recipe: str, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> list[dict[str, float]]:
+    """Curves of the recipe's stages without flow and Ray: its workers are a plain group of processes."""
+
+    def in_processes(job: Job, *_: object) -> dict[str, Any]:
+        return in_group(job.placement.workers, _trained_by, job)[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "run", in_processes)
+        return curves(carried_out(folder, recipe, *given)["pretrain"].path)
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_kill_does_not_show(system: str, tmp_path: Path) -> None:
-    texts, homes = tiny.corpus(tmp_path / "texts"), {}
-    for name in ("one", "killed"):
-        homes[name] = tmp_path / name
-        homes[name].mkdir()
-    command = arguments(system, texts)
-    sesame(homes["one"], *command)
-    whole = curves(homes["one"])
+def test_neither_two_workers_nor_a_kill_show(
+    system: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, more, placement = SYSTEMS[system]
+    given = settings(tiny.corpus(tmp_path / "texts"), more)
+    placed = [*given, *(f"{name}={value}" for name, value in placement.items())]
+    alone = uninterrupted(tmp_path / "one", recipe, given, monkeypatch)
+    whole = uninterrupted(tmp_path / "two", recipe, placed, monkeypatch)
     assert [record["step"] for record in whole] == list(range(1, STEPS + 1))
     assert whole[-1]["train/loss"] < whole[0]["train/loss"]
-    step = killed(homes["killed"], command)
+    assert losses(whole) == pytest.approx(losses(alone), rel=0, abs=1e-5)
+
+    home = tmp_path / "killed"
+    home.mkdir()
+    step = killed(home, "run", recipe, *(f"--set={setting}" for setting in placed), PREFECT_API_URL=server)
     assert EVERY <= step < STEPS
-    sesame(homes["killed"], "resume", "last")
-    assert curves(homes["killed"]) == whole
+    resumed = trained(home, "resume", "last", PREFECT_API_URL=server)
+    assert resumed == whole

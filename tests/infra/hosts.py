@@ -196,7 +196,6 @@ class Hosts:
             "RAY_AUTH_TOKEN_PATH": str(self.token),
             "SESAME_HOME": str(self.folder / "home"),
             "OMP_NUM_THREADS": "1",
-            "RAY_worker_niceness": "0",  # by default workers give way to all else on the machine
         }
 
     def start(

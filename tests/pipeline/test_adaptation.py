@@ -30,7 +30,7 @@ MORE = 6
 NEW_WORDS = ["kubernetes", "daemon", "restarts", "container", "scheduler", "namespace"]
 
 
-def carried_out(folder: Path, path: Path, *settings: str) -> dict[str, Artifact]:
+def carried_out(folder: Path, path: str | Path, *settings: str) -> dict[str, Artifact]:
     """All nodes of a recipe, in a store of the folder."""
     recipe, store, artifacts = load(path, None, settings), Store(folder / "store"), dict[str, Artifact]()
     for node in dag.nodes(recipe, folder / "downloads"):

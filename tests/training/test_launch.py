@@ -118,18 +118,18 @@ def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
         uninterrupted = job(tmp_path, steps=60, workers=2, zero=2, checkpoint_every=5)
         launch.run(uninterrupted)
         struck = Job.model_validate({**uninterrupted.model_dump(), "work": str(tmp_path / "struck")})
-        killed = threading.Event()
-        threading.Thread(target=_kill_a_worker, args=(Path(struck.work), 12, killed), daemon=True).start()
+        niceness: list[int] = []
+        threading.Thread(target=_kill_a_worker, args=(Path(struck.work), 12, niceness), daemon=True).start()
         summary = launch.run(struck)
     finally:
         launch.stop_ray()
-    assert killed.is_set()
+    assert niceness == [psutil.Process().nice()], "of the one that was killed: that of the run"
     assert summary["resumed_from"] >= 5
     assert losses(struck.work) == losses(uninterrupted.work)
 
 
-def _kill_a_worker(work: Path, at: int, killed: threading.Event) -> None:
-    """kill -9 a training process once step `at` was logged."""
+def _kill_a_worker(work: Path, at: int, niceness: list[int]) -> None:
+    """kill -9 a training process once step `at` was logged, and add its niceness."""
     for _ in range(3000):
         time.sleep(0.02)
         if (work / METRICS).exists() and max(losses(str(work)), default=0) >= at:
@@ -139,6 +139,6 @@ def _kill_a_worker(work: Path, at: int, killed: threading.Event) -> None:
                 if "RayTrainWorker" in " ".join(child.cmdline())
             ]
             if workers:
+                niceness.append(workers[-1].nice())
                 os.kill(workers[-1].pid, signal.SIGKILL)
-                killed.set()
                 return
