@@ -9,9 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import pyarrow.compute as pc
 from pydantic import Field
 
+from data_prep.arrow import pc
 from data_prep.corpus.documents import UNREAD, Corpus, trained_parts
 from data_prep.corpus.draft import Draft, Writing
 from data_prep.corpus.summary import lost_files_in_words, notes_of_files

@@ -47,16 +47,16 @@ class Extension(NamedTuple):
     after: int
 
 
-def extend(tokenizer: Tokenizer, parts: Iterable[tuple[Iterable[str], float]], number: int) -> Extension:
+def extend(tokenizer: Tokenizer, weighted: Iterable[tuple[Iterable[str], float]], number: int) -> Extension:
     """The tokenizer with the `number` pieces that save most tokens in the sentences; fewer if there are not so many.
 
-    parts: sentences, and how often each of them counts: of a mixture, those of a part by its share. UserError where its
-    kind takes no new pieces.
+    weighted: sentences, and how often each of them counts: of a mixture, those of a part by its share. UserError where
+    the tokenizer's kind takes no new pieces.
     """
     spec: dict[str, Any] = json.loads(tokenizer.to_str())
     if problem := _refusal(spec):
         raise UserError(f"tokenizer.add: this tokenizer takes no new pieces, for {problem}; leave it out.")
-    words = _words(tokenizer, parts)
+    words = _words(tokenizer, weighted)
     is_wordpiece = spec["model"]["type"] == "WordPiece"
     prefix = spec["model"]["continuing_subword_prefix"] if is_wordpiece else ""
     spelt = _spelt(tokenizer, words, spec["model"].get("unk_token"))
@@ -157,11 +157,11 @@ def _refusal(spec: Mapping[str, Any]) -> str:
     return ""
 
 
-def _words(tokenizer: Tokenizer, parts: Iterable[tuple[Iterable[str], float]]) -> Counter[str]:
+def _words(tokenizer: Tokenizer, weighted: Iterable[tuple[Iterable[str], float]]) -> Counter[str]:
     """How often each word occurs, as the tokenizer cuts texts; in whole numbers, those of a part times its factor."""
     words: Counter[str] = Counter()
     normalizer, split = tokenizer.normalizer, tokenizer.pre_tokenizer.pre_tokenize_str  # type: ignore[union-attr]
-    for sentences, factor in parts:
+    for sentences, factor in weighted:
         of_part: Counter[str] = Counter()
         for sentence in sentences:
             text = normalizer.normalize_str(sentence) if normalizer else sentence
