@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ ZERO = {**TWO, "placement.zero": 2}
 # Groups are whole rows of one worker. Each worker draws its own jitter.
 SWITCH = {"objective.options.routing.group": 8, "network.config.router_jitter_noise": 0.0}
 # A recipe, what it needs beside `settings`, and its placement.
-SYSTEMS: dict[str, tuple[str, dict[str, float], dict[str, float]]] = {
+SYSTEMS: dict[str, tuple[str, Mapping[str, float], Mapping[str, float]]] = {
     **{name: (name, {}, ZERO) for name in ("gpt", "roberta", "electra", "elmo", "t5", "bart", "mass")},
     "word2vec": ("word2vec", {}, TWO),  # plain gradient descent has no state to divide
     "switch": ("switch", SWITCH, ZERO),
@@ -37,7 +38,7 @@ SYSTEMS: dict[str, tuple[str, dict[str, float], dict[str, float]]] = {
 }
 
 
-def settings(texts: Path, more: dict[str, float]) -> list[str]:
+def settings(texts: Path, more: Mapping[str, float]) -> list[str]:
     given = {
         "data.sources": f"[{{path: {texts}, licence: CC0-1.0}}]", "data.split.validation": 0.2,
         "tokenizer.vocabulary": 400, "downstream": "[]",
@@ -61,19 +62,19 @@ def losses(curve: list[dict[str, float]]) -> dict[str, float]:
     return {f"{k} {record['step']}": v for record in curve for k, v in record.items() if k.endswith("/loss")}
 
 
-def trained(home: Path, *command: str, **variables: str) -> list[dict[str, float]]:
-    """Curves of what the command pretrained."""
-    done = sesame(home, *command, "--json", **variables)
+def trained(home: Path, server: str, *command: str) -> list[dict[str, float]]:
+    """Curves of what the command pretrained. server: the address of Prefect."""
+    done = sesame(home, *command, "--json", PREFECT_API_URL=server)
     stage = json.loads(done.stdout.strip().splitlines()[-1])["stages"]["pretrain"]
     assert not stage["reused"]
     return curves(Path(stage["path"]))
 
 
-def killed(home: Path, *command: str, **variables: str) -> int:
-    """A run ended by SIGKILL behind a checkpoint; the step of that."""
+def killed(home: Path, server: str, *command: str) -> int:
+    """A run ended by SIGKILL behind a checkpoint; the step of that. server: the address of Prefect."""
     process = subprocess.Popen(
-        [*SESAME, *command], cwd=home, env=environment(home) | variables, process_group=0, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        [*SESAME, *command], cwd=home, env=environment(home) | {"PREFECT_API_URL": server}, process_group=0,
+        text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     until = time.monotonic() + 400
     while not checkpoints(home):
@@ -118,7 +119,7 @@ def test_neither_two_workers_nor_a_kill_show(
 
     home = tmp_path / "killed"
     home.mkdir()
-    step = killed(home, "run", recipe, *(f"--set={setting}" for setting in placed), PREFECT_API_URL=server)
+    step = killed(home, server, "run", recipe, *(f"--set={setting}" for setting in placed))
     assert EVERY <= step < STEPS
-    resumed = trained(home, "resume", "last", PREFECT_API_URL=server)
+    resumed = trained(home, server, "resume", "last")
     assert resumed == whole
