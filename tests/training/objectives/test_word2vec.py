@@ -283,6 +283,15 @@ def test_no_vector_moves_further_than_clip_allows() -> None:
     assert moved[has_moved].tolist() == pytest.approx([0.5e-3] * int(has_moved.sum()), rel=1e-3)
 
 
+def test_the_sum_over_many_targets_is_exact() -> None:
+    built = objective()
+    batch = built.collate(table(256).columns)
+    (turn,) = built.turns("train", 0)
+    wanted = np.log(2) * batch["weights"].double().sum().item()  # outputs are 0: σ = ½
+    assert len(batch["targets"]) > 50_000
+    assert turn.loss(built.networks(), batch).sums["negative-sampling"].item() == pytest.approx(wanted, rel=1e-6)
+
+
 def _two(worker: Worker) -> list[float]:
     return losses(worker, placement=PlacementConfig(workers=worker.world, micro_batch=3))
 
