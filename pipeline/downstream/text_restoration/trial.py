@@ -89,7 +89,7 @@ def _report(name: str, restored: Restored, examples: Table, out_dir: Path, seed:
     gain = each[NETWORK] - each[GIVEN]
     low, high = interval(gain, np.arange(len(gain)), seed)
     numbers |= {"gain": float(gain.mean()), "gain/low": low, "gain/high": high}
-    said = "it restores them" if low > 0 else "it spoils them further" if high < 0 else "that is no difference"
+    verdict = "closer to the truth" if low > 0 else "further from it" if high < 0 else "no difference"
     columns = ["text", "chrF", "BLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L", "equal to the truth, %"]
     return Report(
         title=name,
@@ -103,7 +103,7 @@ def _report(name: str, restored: Restored, examples: Table, out_dir: Path, seed:
         figures=[Figure("chrF of each row", _by_row(each, out_dir / FIGURES / "rows.png").name)],
         verdict=(
             f"Row by row, chrF is {gain.mean():+.1f} points from what was given to what the network makes of it (95 % "
-            f"interval {low:+.1f} to {high:+.1f}): {said}."
+            f"interval {low:+.1f} to {high:+.1f}): {verdict}."
         ),
         numbers=numbers,
     )
