@@ -30,7 +30,8 @@ def relocate(home: Path) -> int:
     note = database.with_name(NOTE)
     if not database.is_file() or not database.stat().st_size:
         return 0
-    before = note.read_text(encoding="utf-8") if note.is_file() else None
+    noted = note.read_text(encoding="utf-8") if note.is_file() else ""
+    before = noted if Path(noted).is_absolute() else None  # a machine that stopped may have left it empty
     if before == str(home):
         return 0
     changed = 0
