@@ -21,8 +21,8 @@ from data_prep.corpus.unit import REJECTS, VERSION, Unit
 from data_prep.corpus.write import write, write_rejects
 from data_prep.errors import UserError
 from data_prep.kinds import Inputs, Kind, Use, Written
-from data_prep.shards.format import ShardWriter
 from data_prep.shards.rows import Rows
+from data_prep.shards.writer import ShardWriter
 from data_prep.sources import named_splits
 from data_prep.sources.archives import listed
 from data_prep.sources.config import SourceConfig

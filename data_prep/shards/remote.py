@@ -23,7 +23,8 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from data_prep.sealed import digest, mapped
-from data_prep.shards.format import MAGIC, Part, Shards
+from data_prep.shards.format import MAGIC, Part
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Rows
 from data_prep.sources.files import below, is_remote, local_path, open_file, shown, stamp
 

@@ -20,8 +20,8 @@ from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.kinds import DataConfig, Inputs, Progress, Sections, Use
 from data_prep.settings import identity
-from data_prep.shards.format import ShardWriter
 from data_prep.shards.rows import Ragged
+from data_prep.shards.writer import ShardWriter
 from data_prep.sound import files
 from data_prep.sound.files import SoundConfig
 from data_prep.sound.frames import FramesConfig, Scale, frames

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.corruptions import Corruption, build, config_of
 from data_prep.errors import UserError
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import num_rows, ragged
 from data_prep.stats.counts import EDGES, Exact, evenly, ratio, share_of
 from data_prep.stats.types import FORMAT, RowCounts, ShardsCounts, TokenCounts

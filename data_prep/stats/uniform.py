@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Ragged, network_input, num_rows
 from data_prep.stats.counts import evenly
 

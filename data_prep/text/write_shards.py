@@ -20,9 +20,9 @@ from data_prep.errors import UserError
 from data_prep.kinds import Inputs, Use
 from data_prep.rng import Draws, key
 from data_prep.sealed import digest, mapped
-from data_prep.shards.format import ShardWriter, join
 from data_prep.shards.rows import Ragged, Rows, network_input, num_rows
 from data_prep.shards.streams import LONGER, stream_of
+from data_prep.shards.writer import ShardWriter, join
 from data_prep.text.phrases import lexicon_of
 from data_prep.tokens import segment
 from data_prep.tokens.compose import ComposeConfig, Composed, compose

@@ -28,7 +28,7 @@ from tokenizers import Tokenizer
 from data_prep.arrow import pc
 from data_prep.errors import UserError
 from data_prep.sealed import digest, mapped, sealed, unsealed, write_whole
-from data_prep.shards.format import ShardDamaged
+from data_prep.shards.reader import ShardDamaged
 from data_prep.shards.rows import offsets_of
 from data_prep.tokens.cleaning import Documents, white_space
 from data_prep.tokens.encoder import Encoder

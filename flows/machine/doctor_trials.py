@@ -64,8 +64,9 @@ def try_shard(folder: Path) -> str:
     """Write a tiny shard, read it back, and check that a flipped byte is detected."""
     import numpy as np
 
-    from data_prep.shards.format import ShardDamaged, Shards, ShardWriter
+    from data_prep.shards.reader import ShardDamaged, Shards
     from data_prep.shards.rows import Ragged, ragged
+    from data_prep.shards.writer import ShardWriter
 
     rows = [np.arange(length, dtype=np.uint16) for length in (3, 1, 4, 1, 5)]
     writer = ShardWriter(folder, rows_per_shard=8)

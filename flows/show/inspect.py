@@ -27,7 +27,7 @@ from data_prep.errors import UserError
 from data_prep.kinds import kind_of
 from data_prep.legible import plain
 from data_prep.rng import Draws, key
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Rows, Specials
 from data_prep.shards.streams import LONGER, stream_of
 from data_prep.tokens.detokenize import Pieces

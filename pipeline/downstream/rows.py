@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Rows
 from pipeline.artifact import Artifact
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.kinds import Inputs, Use, kind_of
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from data_prep.stats import uniform
 from data_prep.workers import Workers
 from pipeline.artifact import Artifact

@@ -19,8 +19,9 @@ import torch
 from data_prep.corruptions.masking import MaskingConfig, corrupt
 from data_prep.facts import DataFacts
 from data_prep.rng import Draws, key
-from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Ragged, Rows, Specials
+from data_prep.shards.writer import ShardWriter
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
 from training.data import Corpus, Stream
 from training.distributed import Worker, set_up_cpu

@@ -51,8 +51,8 @@ def make(folder: Path, vocabularies: list[int], lengths: list[int]) -> None:
     """One array of tokens for each vocabulary, and shards of rows of each length: the State of the Union addresses."""
     from transformers import AutoTokenizer
 
-    from data_prep.shards.format import ShardWriter
     from data_prep.shards.rows import Ragged
+    from data_prep.shards.writer import ShardWriter
     from data_prep.tokens.tokenizers import TokenizerConfig, train
     from data_prep.tokens.tokenizers import specials as load_specials
 
@@ -101,7 +101,7 @@ def _ours(
     from data_prep.corruptions import build as corruption
     from data_prep.corruptions import config_of
     from data_prep.facts import DataFacts
-    from data_prep.shards.format import Shards
+    from data_prep.shards.reader import Shards
     from data_prep.tokens.tokenizers import specials as load_specials
     from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
     from training.data import Corpus, Stream

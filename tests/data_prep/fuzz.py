@@ -166,7 +166,7 @@ def valid_folders() -> dict[str, dict[str, bytes]]:
     """Files of a folder of shards, and of a token corpus, by name."""
     import numpy as np
 
-    from data_prep.shards.format import ShardWriter
+    from data_prep.shards.writer import ShardWriter
     from data_prep.tokens.corpus import TokenCorpus
 
     with tempfile.TemporaryDirectory() as folder:
@@ -201,7 +201,7 @@ def check_folder(kind: str, file: str, data: bytes | None, place: Path) -> bool:
     import numpy as np
 
     from data_prep.errors import UserError
-    from data_prep.shards.format import Shards
+    from data_prep.shards.reader import Shards
     from data_prep.tokens.corpus import TokenCorpus
 
     shutil.rmtree(place, ignore_errors=True)
@@ -233,7 +233,7 @@ def check_shards_apart(file: str, data: bytes, place: Path) -> None:
     import numpy as np
 
     from data_prep.errors import UserError
-    from data_prep.shards.format import Shards
+    from data_prep.shards.reader import Shards
 
     if not check_folder("shards", file, data, place):
         return

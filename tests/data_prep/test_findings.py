@@ -12,8 +12,9 @@ from data_prep.corruptions import config_of
 from data_prep.errors import UserError
 from data_prep.findings import Finding, Known, refuse
 from data_prep.kinds import kind_of
-from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Ragged
+from data_prep.shards.writer import ShardWriter
 from data_prep.stats import uniform
 
 CORPUS = {

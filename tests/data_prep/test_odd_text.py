@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.corpus.documents import Corpus
-from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import ragged
+from data_prep.shards.writer import ShardWriter
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus, tokenise
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train

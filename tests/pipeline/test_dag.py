@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.shards.format import Shards
 from data_prep.shards.order import quotas
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import network_input
 from pipeline import dag
 from pipeline.dag import Node

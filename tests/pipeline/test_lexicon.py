@@ -12,7 +12,7 @@ import pytest
 
 from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import ragged
 from pipeline import dag
 from pipeline.artifact import Artifact

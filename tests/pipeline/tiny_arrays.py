@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.corruptions.noise import scaled
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.recipe.load import load

@@ -16,7 +16,7 @@ import pytest
 from transformers import AutoModel
 
 from data_prep.errors import UserError
-from data_prep.shards.format import ShardWriter
+from data_prep.shards.writer import ShardWriter
 from tests.training import tiny
 from training import launch
 from training.config import PlacementConfig

@@ -141,7 +141,8 @@ class StepBenchmark(Settings):
 
     def build(self, folder: Path) -> tuple[Objective, Stream, TrainConfig]:
         """What a worker trains, on which rows: from shards in `folder`, for reading is much of short steps."""
-        from data_prep.shards.format import Shards, ShardWriter
+        from data_prep.shards.reader import Shards
+        from data_prep.shards.writer import ShardWriter
         from training.cost.counted import example
         from training.data import Corpus, Stream
         from training.job import augmented, corruption_on_load

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.errors import UserError
-from data_prep.shards.format import INDEX, ShardDamaged, Shards, ShardWriter, join
+from data_prep.shards.format import INDEX
+from data_prep.shards.reader import ShardDamaged, Shards
 from data_prep.shards.rows import Ragged, Rows, num_rows, take
+from data_prep.shards.writer import ShardWriter, join
 
 ROWS, PER_SHARD, PER_BATCH = 500, 200, 64
 
@@ -323,7 +325,7 @@ def test_shards_of_other_columns_are_not_joined(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.shards.format.FORMAT", 4)
+    monkeypatch.setattr("data_prep.shards.writer.FORMAT", 4)
     write(tmp_path, example(3))
     monkeypatch.undo()
     with pytest.raises(UserError, match="shard format 4, but this version reads 3"):

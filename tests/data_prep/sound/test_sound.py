@@ -16,7 +16,7 @@ from data_prep.corpus.documents import SPLITS
 from data_prep.errors import UserError
 from data_prep.ingest import ingest
 from data_prep.kinds import Inputs, Use, facts_of, kind_of
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import ragged
 from data_prep.sound.files import BadSoundError, decoded, told_by
 from data_prep.sound.frames import FramesConfig, Scale, filterbank, frames

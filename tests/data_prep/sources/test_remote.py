@@ -21,9 +21,10 @@ import pytest
 from pydantic import ValidationError
 
 from data_prep.errors import UserError
-from data_prep.shards.format import ShardDamaged, Shards, ShardWriter
+from data_prep.shards.reader import ShardDamaged, Shards
 from data_prep.shards.remote import RemoteShards, open_shards
 from data_prep.shards.rows import Ragged
+from data_prep.shards.writer import ShardWriter
 from data_prep.sources import config, files
 from data_prep.sources.config import SourceConfig, digest, licence, parts, snapshot
 from data_prep.sources.files import RemoteFile, find, sibling

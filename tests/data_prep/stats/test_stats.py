@@ -20,8 +20,9 @@ from data_prep.corpus.documents import Corpus, SplitConfig
 from data_prep.corruptions import build, config_of
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
-from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Ragged, Rows, Specials, num_rows, ragged
+from data_prep.shards.writer import ShardWriter
 from data_prep.sources.config import SourceConfig
 from data_prep.stats import corpus as stats_corpus
 from data_prep.stats import stats

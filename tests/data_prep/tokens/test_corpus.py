@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from data_prep.errors import UserError
-from data_prep.shards.format import ShardDamaged
+from data_prep.shards.reader import ShardDamaged
 from data_prep.shards.rows import offsets_of
 from data_prep.tokens import corpus as module
 from data_prep.tokens.corpus import TokenCorpus, WordStarts, joined, tokenise

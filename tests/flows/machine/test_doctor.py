@@ -225,7 +225,7 @@ def test_addresses(value: str, address: tuple[str, int] | None) -> None:
 
 def test_a_reader_that_checks_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert doctor_trials.try_shard(tmp_path / "good") == "written, read; a flipped byte was found"
-    monkeypatch.setattr("data_prep.shards.format.Shards._check", lambda *arguments: None)
+    monkeypatch.setattr("data_prep.shards.reader.Shards._check", lambda *arguments: None)
     result = named(doctor_trials.trials(tmp_path), "shard")
     assert (result.value, result.ok) == ("a flipped byte was not found", False)
 

@@ -15,8 +15,9 @@ from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.none import NoneConfig
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.errors import UserError
-from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Ragged
+from data_prep.shards.writer import ShardWriter
 from data_prep.views import Wave
 from flows.show import stats
 from flows.show.examples import half_blocks, waveform

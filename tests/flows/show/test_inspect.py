@@ -16,9 +16,10 @@ from data_prep.corruptions.masking import MaskingConfig, corrupt, restore
 from data_prep.errors import UserError
 from data_prep.legible import plain
 from data_prep.rng import Draws, key
-from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Ragged, Rows, concat, ragged
 from data_prep.shards.streams import stream_of
+from data_prep.shards.writer import ShardWriter
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.tokens.compose import ComposeConfig, compose

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from data_prep.errors import UserError
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from flows.cli import app
 from flows.show.blocks import bar
 from flows.show.stats import gather, show

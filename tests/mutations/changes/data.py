@@ -37,7 +37,7 @@ CHANGES = [
     ),
     Change(
         "bytes behind a shard are overlooked",
-        "data_prep/shards/format.py",
+        "data_prep/shards/reader.py",
         'if (size := path.stat().st_size) != shard["bytes"]:',
         'if (size := path.stat().st_size) < shard["bytes"]:',
         (f"{DATA}/shards/test_format.py::test_a_file_that_has_grown_is_named",),
@@ -72,7 +72,7 @@ CHANGES = [
     ),
     Change(
         "a shard's tail is not checked",
-        "data_prep/shards/format.py",
+        "data_prep/shards/reader.py",
         '            self._check(number, parts[-1], "tail", data)\n',
         "",
         (f"{DATA}/shards/test_format.py::test_every_flipped_byte_is_named",),
@@ -93,7 +93,7 @@ CHANGES = [
     ),
     Change(
         "shards of other columns are joined",
-        "data_prep/shards/format.py",
+        "data_prep/shards/writer.py",
         "for index in indices}) > 1:",
         "for index in indices}) > 2:",
         (f"{DATA}/shards/test_format.py::test_shards_of_other_columns_are_not_joined",),

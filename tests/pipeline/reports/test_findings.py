@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from data_prep.corpus.documents import Corpus
-from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.reader import Shards
 from data_prep.shards.rows import Ragged, ragged
+from data_prep.shards.writer import ShardWriter
 from data_prep.tokens import tokenizers
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig

@@ -12,7 +12,7 @@ import torch
 
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from data_prep.tables.transform.transform import FILE as TRANSFORM
 from data_prep.tables.transform.transform import Transform, TransformConfig
 from pipeline.artifact import MODEL, Artifact

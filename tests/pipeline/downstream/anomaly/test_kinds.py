@@ -153,7 +153,7 @@ def test_kinds_need_marked_anomalies(recipe: Path) -> None:
 
 
 def test_one_class_training_never_sees_another_picture(recipe: Path, home: Path, tmp_path: Path) -> None:
-    from data_prep.shards.format import Shards
+    from data_prep.shards.reader import Shards
 
     settings = ("data.train_on=normal", "data.normal=[row, corner]", "train.steps=2", "downstream=[]")
     artifacts = tiny_arrays.make(recipe, tmp_path, *settings)

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from data_prep.corruptions.noise import scaled
-from data_prep.shards.format import Shards
+from data_prep.shards.reader import Shards
 from pipeline.artifact import Artifact
 from pipeline.downstream.autoencoders.generation import bits, bounds, sampled
 from pipeline.downstream.train_in_memory import trained
