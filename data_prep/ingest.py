@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_prep.compute.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import INDEX, SPLITS
 from data_prep.corpus.draft import Decision, Draft, Progress, Unit, Writing
@@ -31,7 +32,6 @@ from data_prep.corpus.summary import lost_files_in_words, summary_of
 from data_prep.kinds import Kind
 from data_prep.sealed import sealed
 from data_prep.sources.config import describe_left_out
-from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
 
 def ingest(

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Union
 import numpy as np
 from pydantic import Field
 
+from data_prep.compute.workers import Workers
 from data_prep.corpus.documents import SplitConfig
 from data_prep.corpus.draft import Draft, Progress, Writing
 from data_prep.errors import UserError, choices
@@ -29,7 +30,6 @@ from data_prep.shards.rows import Ragged, Rows, Specials, network_input
 from data_prep.sources.config import Accepts, SourceConfig
 from data_prep.stats.blocks import Statistics
 from data_prep.views import Example, Selection, View, Viewer
-from data_prep.workers import Workers
 
 KINDS = {
     "text": "data_prep.text.kind",

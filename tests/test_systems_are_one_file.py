@@ -156,7 +156,7 @@ def test_a_kind_of_data_is_a_folder_a_line_objectives_and_recipes(name: str, sou
     lines = {line_in("data_prep/kinds.py", f'"{name}": ')}
     lines |= {line_in("training/objectives/__init__.py", f'"{objective}": ObjectiveEntry(') for objective in learning}
     mentions = places(sources, name, folder)
-    catalogue = {place for place in mentions if place.file == "data_prep/sources/packages_arrays.py"}
+    catalogue = {place for place in mentions if place.file == "data_prep/sources/catalogue/arrays.py"}
     assert len(catalogue) == 1  # what its packages hold, told once for all of them
     assert others(mentions - catalogue, own, lines) == []
     assert lines <= mentions

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep import cores
+from data_prep.compute import cores
 from training.lazy import dist, torch
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from data_prep import cluster, private
+from data_prep import private
+from data_prep.compute import cluster
 from data_prep.errors import UserError
 from data_prep.legible import log_legibly, safe_errors
 from training.cluster import failures, local_ray, room

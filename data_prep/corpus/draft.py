@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data_prep.compute.workers import WorkerPool
 from data_prep.corpus.documents import SPLITS, SplitConfig
-from data_prep.workers import WorkerPool
 
 REJECTED = len(SPLITS)  # marks rejected rows among split numbers
 Progress = Callable[..., None]

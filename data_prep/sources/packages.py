@@ -31,8 +31,8 @@ from typing import IO
 from data_prep import private
 from data_prep.errors import UserError, choices
 from data_prep.sources import compressed
-from data_prep.sources.packages_arrays import ARRAYS
-from data_prep.sources.packages_text import LISTS, TEXTS, Package
+from data_prep.sources.catalogue.arrays import ARRAYS
+from data_prep.sources.catalogue.text import LISTS, TEXTS, Package
 
 CLIENTS = {"pip": "pip", "npm": "npm", "apt": "apt-get"}
 MAX_FILES = 50_000

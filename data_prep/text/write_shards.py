@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep.compute.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import Corpus, CorpusFile, trained_parts
 from data_prep.corruptions import build, config_of
@@ -31,7 +32,6 @@ from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.lexicon import Lexicon
 from data_prep.tokens.segment import Segmenter
 from data_prep.tokens.tokenizers import load, specials
-from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
 VERSION = 3  # of what tokenising gives
 TOKENS_PER_SHARD = 1 << 24  # 50 to 80 MB a file

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_prep import cores
+from data_prep.compute import cores
 from data_prep.legible import masked, plain
 from flows.machine.doctor_trials import CheckResult, existing, gpu_names, trials
 from flows.show.readable import size

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data_prep import cores
+from data_prep.compute import cores
 from pipeline.fingerprint import digest
 from training.config import PlacementConfig
 from training.cost.counted import Cost

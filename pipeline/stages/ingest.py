@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from data_prep.compute.workers import Workers
 from data_prep.errors import UserError
 from data_prep.ingest import ingest
 from data_prep.kinds import DataConfig, kind_of
 from data_prep.settings import identity
 from data_prep.sources import named_splits
 from data_prep.sources.config import digest, snapshot
-from data_prep.workers import Workers
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Context, Stage

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.compute.workers import Workers
 from data_prep.kinds import Inputs, Use, kind_of
 from data_prep.shards.reader import Shards
 from data_prep.stats import uniform
-from data_prep.workers import Workers
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports.describe import describe

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from data_prep.compute.workers import HERE, Workers
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS, SplitConfig
 from data_prep.corpus.draft import Progress
 from data_prep.sources.config import SourceConfig
-from data_prep.workers import HERE, Workers
 from tests.data_prep.ingesting import ArrayConfig, ingest_arrays
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from data_prep.compute.workers import HERE, Workers
 from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
-from data_prep.workers import HERE, Workers
 from tests.data_prep.ingesting import ingest
 
 SOUND = ["A sound text that must stay, whatever lies beside it.", "Another sound one.", "And a third."]

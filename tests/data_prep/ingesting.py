@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import ingest as module
+from data_prep.compute.workers import HERE, Workers
 from data_prep.corpus.documents import SplitConfig
 from data_prep.images.kind import ImagesData
 from data_prep.images.pixels import ImagesConfig
@@ -16,7 +17,6 @@ from data_prep.tables.kind import TableData
 from data_prep.tables.schema import TableConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.text.kind import TextData
-from data_prep.workers import HERE, Workers
 
 ArrayConfig = TableConfig | ImagesConfig
 

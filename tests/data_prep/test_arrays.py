@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_prep import ingest as module
+from data_prep.compute.workers import Workers
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.content_keys import content_keys
 from data_prep.corpus.documents import SPLITS, SplitConfig
@@ -27,7 +28,6 @@ from data_prep.tables.layouts import LAYOUTS
 from data_prep.tables.schema import TableConfig
 from data_prep.tables.values import numbers
 from data_prep.text.documents import TEXT
-from data_prep.workers import Workers
 from tests.data_prep.arrays_input import columns_of, ingested, reasons, rejected, rows_of
 from tests.data_prep.ingesting import ingest_arrays
 

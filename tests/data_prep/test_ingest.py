@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import ingest as module
+from data_prep.compute.workers import HERE, WorkerPool, Workers
 from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig, split_key
 from data_prep.errors import UserError
 from data_prep.sources.config import SourceConfig
@@ -26,7 +27,6 @@ from data_prep.text.clean import CleanConfig
 from data_prep.text.ingest import plan as plan_module
 from data_prep.text.ingest import units
 from data_prep.text.ingest.plan import plan
-from data_prep.workers import HERE, WorkerPool, Workers
 from tests.data_prep.ingesting import ingest
 
 WORDS = ["river", "farmer", "senate", "winter", "market", "letter", "mountain", "engine", "builds", "slowly", "again"]

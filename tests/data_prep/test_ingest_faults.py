@@ -106,7 +106,7 @@ from pathlib import Path
 if __name__ == "__main__":
     from data_prep import ingest as module
     from data_prep.text.ingest import plan
-    from data_prep.workers import Workers
+    from data_prep.compute.workers import Workers
     from tests.data_prep.bad_input import run
 
     plan.UNIT_BYTES, module.SERIAL_BYTES = int(sys.argv[5]), 0

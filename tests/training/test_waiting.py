@@ -9,8 +9,8 @@ import sys
 import joblib
 import pytest
 
-from data_prep import cores
-from data_prep.workers import Workers
+from data_prep.compute import cores
+from data_prep.compute.workers import Workers
 from training import waiting
 from training.cost.step_benchmark import Moment, undisturbed
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_prep.cluster import first_line
+from data_prep.compute.cluster import first_line
 from data_prep.errors import UserError, refusal_of_the_disk
 
 LOSSES = re.compile(r"connection (closed|reset)|broken pipe", re.IGNORECASE)  # as workers see the loss of another

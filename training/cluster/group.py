@@ -28,7 +28,7 @@ from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBacken
 from torch._C._distributed_c10d import FileStore, Store, TCPStore
 
 from data_prep import private
-from data_prep.cluster import Shared, first_line, host_name
+from data_prep.compute.cluster import Shared, first_line, host_name
 from training.cluster.failures import LostError, NotFormedError, UnreachableError
 from training.cluster.interfaces import GLOO, NCCL, addresses_of_gloo, check, interfaces, variables
 

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep import cluster, private
+from data_prep import private
+from data_prep.compute import cluster
 from data_prep.errors import UserError
 
 PREFIX = "ray-"

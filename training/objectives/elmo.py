@@ -26,7 +26,7 @@ from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows
 from training.config import NetworkConfig
 from training.lazy import torch
-from training.models.text.elmo_config import elmo_config, elmo_problems
+from training.models.text.elmo.config import elmo_config, elmo_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, Turn
 from training.objectives.text import EXAMPLE_LENGTH, Targets, seen_tokens, summed_by_row
 
@@ -60,9 +60,9 @@ class ElmoObjective(BaseObjective):
     def __init__(
         self, options: ElmoOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
     ) -> None:
-        from training.models.text.elmo import Elmo
+        from training.models.text.elmo.network import Elmo
+        from training.models.text.elmo.spelling import Spelling
         from training.models.text.network import matrix_parameters
-        from training.models.text.spelling import Spelling
 
         if data.specials is None:
             raise ValueError(f"data of kind {data.kind!r} have no special tokens")
@@ -157,13 +157,13 @@ class ElmoObjective(BaseObjective):
 
     def load_export(self, path: Path) -> None:
         """Give the network the weights that `export` wrote."""
-        from training.models.text.elmo import open_network
+        from training.models.text.elmo.network import open_network
 
         self.network.load_state_dict(open_network(path).state_dict())
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """A folder for `open_encoder`: config.json, model.safetensors and the tokenizer's files."""
-        from training.models.text.elmo import save_network
+        from training.models.text.elmo.network import save_network
 
         if self.data.preprocessor is None:
             raise ValueError("text was trained on without the folder of its tokenizer")

@@ -38,7 +38,7 @@ from data_prep.tokens.vocabulary.huffman import huffman_paths
 from data_prep.tokens.vocabulary.word import read_counts
 from training.config import NetworkConfig
 from training.lazy import torch
-from training.models.text.word_vectors_config import word_vectors_config, word_vectors_problems
+from training.models.text.word_vectors.config import word_vectors_config, word_vectors_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, Turn
 from training.objectives.text import EXAMPLE_LENGTH, seen_tokens
 
@@ -138,7 +138,7 @@ class Word2Vec(BaseObjective):
     def __init__(
         self, options: Word2VecOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
     ) -> None:
-        from training.models.text.word_vectors import WordVectors
+        from training.models.text.word_vectors.network import WordVectors
 
         if data.specials is None:
             raise ValueError(f"data of kind {data.kind!r} have no special tokens")
@@ -209,7 +209,7 @@ class Word2Vec(BaseObjective):
         return noise[within // self.options.shared + np.repeat(shares, lengths)]
 
     def collate(self, rows: Rows) -> Batch:
-        """What `training.models.text.word_vectors` takes; `words` of each row; the number of `predictions`."""
+        """What `training.models.text.word_vectors.network` takes; `words` of each row; the number of `predictions`."""
         if "kept" not in rows:
             rows = self.drawn(rows, Draws(0, 0, np.arange(num_rows(rows))))
         words = ragged(rows, "kept").values
@@ -289,8 +289,8 @@ class Word2Vec(BaseObjective):
         return {"input": Ragged.from_lengths(tokens.ravel(), np.full(n, length))}
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
-        """What `training.models.text.word_vectors` describes, with the tokenizer's files."""
-        from training.models.text.word_vectors import save_network
+        """What `training.models.text.word_vectors.network` describes, with the tokenizer's files."""
+        from training.models.text.word_vectors.network import save_network
 
         if self.data.preprocessor is None:
             raise ValueError("text was trained on without the folder of its tokenizer")

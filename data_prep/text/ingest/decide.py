@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from data_prep.compute.workers import WorkerPool
 from data_prep.corpus import external_memory
 from data_prep.corpus.documents import SPLITS, SplitConfig, shares, split_key
 from data_prep.corpus.draft import REJECTED, Declared
@@ -20,7 +21,6 @@ from data_prep.rng import absorb
 from data_prep.text import near_duplicates
 from data_prep.text.clean import CleanConfig
 from data_prep.text.rules import spans
-from data_prep.workers import WorkerPool
 
 _ROWS_IN_MEMORY = 1 << 16
 _OPEN_NAMES = 256

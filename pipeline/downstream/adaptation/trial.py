@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.compute.workers import Workers
 from data_prep.errors import UserError
 from data_prep.kinds import Inputs, Use
 from data_prep.sources.files import below
@@ -15,7 +16,6 @@ from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from data_prep.tokens.vocabulary import extension
-from data_prep.workers import Workers
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.adaptation.report import Known, SourceReport, build
 from pipeline.reports.report import Report

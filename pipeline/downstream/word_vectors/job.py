@@ -21,7 +21,7 @@ from pydantic import Field
 from data_prep.sources import packages
 from pipeline.downstream.config import JobConfig, Problem, kind_problems
 from pipeline.downstream.word_vectors import lists
-from training.models.text.word_vectors_config import ARCHITECTURE
+from training.models.text.word_vectors.config import ARCHITECTURE
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_prep.compute.workers import HERE
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS
 from data_prep.errors import UserError
@@ -20,7 +21,6 @@ from data_prep.shards.reader import Shards
 from data_prep.shards.rows import ragged
 from data_prep.sound.files import BadSoundError, decoded, told_by
 from data_prep.sound.frames import FramesConfig, Scale, filterbank, frames
-from data_prep.workers import HERE
 from tests.data_prep.arrays_input import rejected
 
 RATE = 8000

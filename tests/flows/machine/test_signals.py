@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from ray._private import ray_constants, utils
 
-from data_prep.cluster import quietly
+from data_prep.compute.cluster import quietly
 from flows.machine.signals import terminated, terminations_as_interrupts
 from training.monitor import stopping
 

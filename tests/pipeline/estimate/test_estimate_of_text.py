@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.cores import available
+from data_prep.compute.cores import available
 from data_prep.corruptions.masking import MaskingConfig
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Specials

@@ -26,9 +26,9 @@ from training.inference.networks.elmo import ElmoEncoder, from_random_weights, o
 from training.inference.opening import check_export, is_served
 from training.loop import Training
 from training.models import cpu_kernels
-from training.models.text.elmo import Elmo, Highway, ProjectedLSTM, ScalarMix, WordReader, reversal
-from training.models.text.elmo_config import ElmoConfig
-from training.models.text.spelling import BEGIN, END, PADDING, WORD, WORD_END, Spelling
+from training.models.text.elmo.config import ElmoConfig
+from training.models.text.elmo.network import Elmo, Highway, ProjectedLSTM, ScalarMix, WordReader, reversal
+from training.models.text.elmo.spelling import BEGIN, END, PADDING, WORD, WORD_END, Spelling
 from training.objectives import build, problems
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##happy", "cats", "é", "##s", "extraordinary"]

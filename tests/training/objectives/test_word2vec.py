@@ -28,7 +28,7 @@ from training.distributed import Worker
 from training.inference.encoding import open_encoder
 from training.inference.opening import check_export
 from training.loop import Training
-from training.models.text.word_vectors import BINARY, TEXT
+from training.models.text.word_vectors.network import BINARY, TEXT
 from training.objectives import build
 from training.objectives.word2vec import Word2VecOptions, kept_probability, reach
 

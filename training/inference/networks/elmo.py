@@ -1,4 +1,4 @@
-"""ELMo (`training.models.text.elmo`), in a folder with its tokenizer."""
+"""ELMo (`training.models.text.elmo.network`), in a folder with its tokenizer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from data_prep.shards.rows import Ragged, Rows, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import Features, in_batches
-from training.models.text.elmo import KIND, Elmo, ScalarMix, open_network
-from training.models.text.spelling import Spelling
+from training.models.text.elmo.network import KIND, Elmo, ScalarMix, open_network
+from training.models.text.elmo.spelling import Spelling
 from training.objectives.elmo import arrays
 from training.objectives.text import seen_tokens
 

@@ -1,4 +1,4 @@
-"""Word vectors (`training.models.text.word_vectors`), in a folder with their tokenizer."""
+"""Word vectors (`training.models.text.word_vectors.network`), in a folder with their tokenizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from data_prep.shards.rows import Rows
 from training.inference.encoding import Features
-from training.models.text.word_vectors import KIND, WordVectors, open_network
+from training.models.text.word_vectors.network import KIND, WordVectors, open_network
 from training.objectives.text import seen_tokens
 
 __all__ = ["WordEncoder", "describes", "open_encoder", "open_network"]

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import ingest as module
+from data_prep.compute.workers import HERE, Workers
 from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
@@ -22,7 +23,6 @@ from data_prep.text.ingest import decide
 from data_prep.text.ingest import plan as plan_module
 from data_prep.text.rules import spans as rules_spans
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE, span_keys, without_marked
-from data_prep.workers import HERE, Workers
 from tests.data_prep.ingesting import ingest
 from tests.data_prep.test_ingest import contents, rejects
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.opening.files import read_array
-from data_prep.sources.packages_text import Package, Pixels
+from data_prep.sources.catalogue.text import Package, Pixels
 
 _SKLEARN = {
     "client": "pip",

@@ -19,7 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from data_prep import cluster, cores, private
+from data_prep import private
+from data_prep.compute import cluster, cores
 from data_prep.errors import UserError
 from data_prep.legible import log_legibly, safe_errors
 

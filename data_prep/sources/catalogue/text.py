@@ -1,6 +1,6 @@
 """Registry of packages with text: their releases, their data, and how to read the files.
 
-Packages of other kinds are in `data_prep.sources.packages_arrays`; `data_prep.sources.packages` fetches them.
+Packages of other kinds are in `data_prep.sources.catalogue.arrays`; `data_prep.sources.packages` fetches them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, checked, clause, read_json
 from training.models.opening import built
-from training.models.text.word_vectors_config import WordVectorsConfig
+from training.models.text.word_vectors.config import WordVectorsConfig
 
 KIND, FORMAT = "word-vectors", 1
 TEXT, BINARY = "vectors.txt", "vectors.bin"

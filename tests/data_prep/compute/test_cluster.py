@@ -15,7 +15,7 @@ import grpc
 import pytest
 import ray
 
-from data_prep import cluster
+from data_prep.compute import cluster
 from data_prep.errors import UserError
 
 

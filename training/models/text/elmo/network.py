@@ -24,9 +24,9 @@ from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, checked, read_json
 from training.models.cpu_kernels import LossHead
 from training.models.opening import built
-from training.models.text.elmo_config import ElmoConfig
+from training.models.text.elmo.config import ElmoConfig
+from training.models.text.elmo.spelling import SYMBOLS
 from training.models.text.network import Guesses
-from training.models.text.spelling import SYMBOLS
 from training.options import checked as checked_settings
 
 KIND, FORMAT = "elmo", 1

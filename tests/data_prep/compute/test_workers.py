@@ -4,7 +4,7 @@ import sys
 
 import pyarrow as pa
 
-from data_prep.workers import WorkerPool, Workers
+from data_prep.compute.workers import WorkerPool, Workers
 
 
 def _makes_an_array(number: int) -> tuple[int, bool]:

@@ -1,0 +1,1 @@
+"""Where work runs: the cores of this machine, its processes, and Ray clusters."""

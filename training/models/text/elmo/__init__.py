@@ -1,0 +1,1 @@
+"""The network of ELMo, its settings, and the spelling of the words that it reads."""

@@ -1,0 +1,1 @@
+"""Tables of word vectors, and their settings."""
