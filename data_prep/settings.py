@@ -1,4 +1,4 @@
-"""The base class of settings, and the identity of settings, which is part of the cache keys of results.
+"""The base class of settings, how plain values are checked, and the identity that is part of the keys of results.
 
 An identity leaves out settings that have their default, so that adding a setting does not change existing keys, and
 settings can be restored from an identity. The default must therefore be the behaviour from before the setting existed,
@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticUndefined
+
+from data_prep.errors import UserError, choices
 
 NOW = "now"
 
@@ -55,6 +57,29 @@ def _renewed(value: Any) -> Any:
         renewed = {name: _renewed(item) for name, item in value.items()}
         return renewed if any(renewed[name] is not item for name, item in value.items()) else value
     return value
+
+
+def checked(kind: type[Model], values: Mapping[str, Any], where: str) -> Model:
+    """`values` as a `kind`; UserError names the first key that is wrong, as `where.key`."""
+    known_keys = ", ".join(sorted(kind.model_fields))
+    unknown = sorted(set(values) - set(kind.model_fields))
+    if unknown:
+        raise UserError(f"{where}.{unknown[0]}: unknown key; {choices(unknown[0], sorted(kind.model_fields))}")
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        first = problems[0]
+        if not first["loc"]:  # settings that do not fit each other
+            raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
+        name = first["loc"][0]
+        path = ".".join([where, str(name), *(str(part) for part in first["loc"][1:] if isinstance(part, int))])
+        if first["type"] == "missing":
+            raise UserError(f"{path}: missing; set it (known keys: {known_keys}).") from None
+        # Of a union, every member's message.
+        texts = [problem["msg"].removeprefix("Value error, ") for problem in problems if problem["loc"][0] == name]
+        messages = dict.fromkeys(text[0].lower() + text[1:] for text in texts)
+        raise UserError(f"{path}: found {first['input']!r}; {', or '.join(messages)}.") from None
 
 
 def identity(settings: BaseModel, without: Collection[str] = ()) -> dict[str, Any]:

@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import Field, create_model
 
 from data_prep.errors import UserError, choices
-from data_prep.settings import Settings
+from data_prep.settings import Settings, checked
 from training.config import NetworkConfig, ObjectiveConfig
-from training.options import checked
 
 if TYPE_CHECKING:
     from data_prep.facts import DataFacts

@@ -26,8 +26,7 @@ from pydantic import Field
 from data_prep.errors import UserError
 from data_prep.labelled.files import fields_of
 from data_prep.opening.files import UnfitError, read
-from data_prep.settings import Settings
-from training.options import checked
+from data_prep.settings import Settings, checked
 
 LARGEST = 1 << 20  # bytes of a task file
 

@@ -19,6 +19,7 @@ from data_prep.errors import UserError
 from data_prep.images.pixels import MAX_PIXELS
 from data_prep.opening import files
 from data_prep.opening.files import UnfitError
+from data_prep.settings import checked
 from data_prep.shards.rows import Rows
 from training.config import Settings
 from training.inference.encoding import Features, in_batches
@@ -29,7 +30,6 @@ from training.models.autoencoders.vae import VariationalAutoencoder
 from training.models.autoencoders.vq import DiscreteAutoencoder
 from training.models.opening import built
 from training.objectives import OBJECTIVES, module_of
-from training.options import checked
 
 SAMPLES = 256  # decoded at once
 LARGEST = 3 * MAX_PIXELS

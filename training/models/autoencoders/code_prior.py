@@ -21,9 +21,8 @@ from torch.nn import functional as F
 
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, inside, read_json
-from data_prep.settings import Settings
+from data_prep.settings import Settings, checked
 from training.models.opening import built
-from training.options import checked
 
 CONFIG, WEIGHTS = "prior.json", "prior.safetensors"
 

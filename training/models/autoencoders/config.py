@@ -8,9 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.errors import UserError
-from data_prep.settings import Settings
+from data_prep.settings import Settings, checked
 from training.config import NetworkConfig
-from training.options import checked
 
 Shape = tuple[int, ...]
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from data_prep.errors import UserError
-from data_prep.settings import Settings
+from data_prep.settings import Settings, checked
 from training.config import NetworkConfig
-from training.options import checked
 
 ARCHITECTURE = "elmo"
 

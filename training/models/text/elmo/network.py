@@ -22,12 +22,12 @@ from torch.nn import functional as F
 
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, checked, read_json
+from data_prep.settings import checked as checked_settings
 from training.models.cpu_kernels import LossHead
 from training.models.opening import built
 from training.models.text.elmo.config import ElmoConfig
 from training.models.text.elmo.spelling import SYMBOLS
 from training.models.text.network import Guesses
-from training.options import checked as checked_settings
 
 KIND, FORMAT = "elmo", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
