@@ -13,7 +13,7 @@ from data_prep.rng import key
 from data_prep.shards.rows import Ragged, ragged
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import load
-from pipeline.downstream import text_metrics
+from pipeline.downstream.metrics import text as text_metrics
 from pipeline.downstream.predictions.examples import Words
 from pipeline.downstream.predictions.report import interval
 from pipeline.downstream.predictions.trial import Trial

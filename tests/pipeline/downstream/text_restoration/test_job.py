@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
-from pipeline.downstream import text_metrics
+from pipeline.downstream.metrics import text as text_metrics
 from pipeline.recipe.load import load
 from pipeline.reports.report import read
 from tests.pipeline import tiny_arrays, tiny_predictions

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.downstream.text_metrics import ROUGE, as_lines, bleu, chrf, rouge
+from pipeline.downstream.metrics.text import ROUGE, as_lines, bleu, chrf, rouge
 
 SAID = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
 RIGHT = [
@@ -74,6 +74,6 @@ def test_texts_without_references_are_refused() -> None:
 
 
 def test_the_module_is_read_without_its_libraries() -> None:
-    code = "import sys, pipeline.downstream.text_metrics; print([m for m in ('sacrebleu', 'nltk') if m in sys.modules])"
+    code = "import sys, pipeline.downstream.metrics.text; print([m for m in ('sacrebleu', 'nltk') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -14,6 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+
+from pipeline.downstream.metrics.measured import Measured, Values, of_sums
+
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 References = Sequence[Sequence[str]]
 """Of each text, what would be right."""
@@ -52,6 +56,49 @@ def rouge(texts: Sequence[str], references: References) -> dict[str, float]:
     scorer = RougeScorer(list(ROUGE))
     scores = [scorer.score_multi(list(right), text) for text, right in zip(texts, references, strict=True)]
     return {name: 100 * sum(score[name].fmeasure for score in scores) / len(scores) for name in ROUGE}
+
+
+def measured_bleu(truth: References, predicted: Sequence[str]) -> Measured:
+    """`bleu`, from the n-grams of each text, which add up."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    _checked(predicted, truth)
+    metric = BLEU(tokenize="13a", smooth_method="exp")
+    rows = []
+    for text, right in zip(predicted, truth, strict=True):
+        of_text = metric.corpus_score([text], [[reference] for reference in right])
+        rows.append([*of_text.counts, *of_text.totals, of_text.sys_len, of_text.ref_len])
+    order = metric.max_ngram_order
+
+    def one(sums: np.ndarray) -> float:
+        counts: list[int] = [int(total) for total in sums]
+        length, wanted = counts[2 * order :]
+        return BLEU.compute_bleu(counts[:order], counts[order : 2 * order], length, wanted, smooth_method="exp").score
+
+    return of_sums(np.array(rows, np.float64), lambda sums: {"bleu": np.apply_along_axis(one, -1, sums)})
+
+
+def measured_chrf(truth: References, predicted: Sequence[str]) -> Measured:
+    """`chrf`. Every drawing is scored anew, which takes a while."""
+    _checked(predicted, truth)
+
+    def one(weights: np.ndarray) -> float:
+        drawn = np.repeat(np.arange(len(predicted)), weights.astype(np.int64))
+        return chrf([predicted[int(row)] for row in drawn], [truth[int(row)] for row in drawn])
+
+    return Measured(len(predicted), lambda weights: {"chrf": np.apply_along_axis(one, -1, np.asarray(weights))})
+
+
+def measured_rouge(truth: References, predicted: Sequence[str]) -> Measured:
+    """`rouge`, of which rougeL comes first."""
+    names = ("rougeL", *(name for name in ROUGE if name != "rougeL"))
+    each = [rouge([text], [right]) for text, right in zip(predicted, truth, strict=True)]
+    parts = np.array([[*(scores[name] for name in names), 1] for scores in each])
+
+    def value(sums: np.ndarray) -> Values:
+        return {name: sums[..., place] / sums[..., -1] for place, name in enumerate(names)}
+
+    return of_sums(parts, value)
 
 
 def as_lines(text: str) -> str:

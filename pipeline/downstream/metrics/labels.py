@@ -1,0 +1,96 @@
+"""Metrics of labels: accuracy, F1, Matthews.
+
+truth, predicted: a label for each row, or, for accuracy, a sequence of labels: words count then. A prediction of None
+is no label at all: it is wrong, and of two labels it counts as the other one. labels: all of them, in the order of the
+task; by default those of truth and predictions. Constant predictions make a Matthews of 0 and an F1 of 0 for what is
+never predicted, as in scikit-learn, which these are tested against.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_prep.errors import UserError
+from pipeline.downstream.metrics.measured import Column, Measured, Values, check_rows, f1_of, of_sums, percent
+
+
+def accuracy(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
+    """The share that is right: of rows, or of all words of all rows."""
+    check_rows(truth, predicted)
+    in_words = isinstance(truth[0], list | tuple)
+    if in_words:
+        lengths = np.array([(len(row), len(guesses)) for row, guesses in zip(truth, predicted, strict=True)])
+        if (uneven := np.flatnonzero(lengths[:, 0] != lengths[:, 1])).size:
+            words, tags = lengths[uneven[0]]
+            raise ValueError(f"row {uneven[0]} has {words} words and {tags} predicted tags; expected one each")
+        num_right = [sum(a == b for a, b in zip(*pair, strict=True)) for pair in zip(truth, predicted, strict=True)]
+        parts = np.stack([np.array(num_right), lengths[:, 0]], axis=-1)
+    else:
+        right, _, _ = _counted(truth, predicted, labels)
+        parts = np.stack([right, np.ones(len(right))], axis=-1)
+    return of_sums(
+        parts.astype(np.float64),
+        lambda sums: {"accuracy": percent(sums[..., 0], sums[..., 1])},
+        None if in_words else parts[:, 0] > 0,
+    )
+
+
+def f1(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
+    """F1 of the second of two labels, the positive one."""
+    right, true, found = _counted(truth, predicted, labels)
+    if true.shape[1] != 2:
+        raise UserError(f"f1 is of two labels, found {true.shape[1]}; take macro-f1 for more.")
+    positive = np.stack([right * true[:, 1], found[:, 1], true[:, 1]], axis=-1)
+    return of_sums(positive, lambda sums: {"f1": f1_of(sums[..., 0], sums[..., 1], sums[..., 2])})
+
+
+def macro_f1(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
+    """The mean F1 of the labels that are true or predicted somewhere."""
+    right, true, found = _counted(truth, predicted, labels)
+    num_labels = true.shape[1]
+    parts = np.concatenate([right[:, None] * true, found[:, :num_labels], true], axis=-1)
+
+    def value(sums: np.ndarray) -> Values:
+        hits, predictions, truths = np.split(sums, 3, axis=-1)
+        occurs = predictions + truths > 0
+        return {"macro-f1": f1_of(hits, predictions, truths).sum(-1) / np.maximum(occurs.sum(-1), 1)}
+
+    return of_sums(parts, value)
+
+
+def matthews(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
+    """Matthews' correlation, of any number of labels (Gorodkin 2004)."""
+    right, true, found = _counted(truth, predicted, labels)
+    num_labels = true.shape[1]
+
+    def value(sums: np.ndarray) -> Values:
+        hits, truths, predictions = sums[..., 0], sums[..., 1 : 1 + num_labels], sums[..., 1 + num_labels :]
+        rows = truths.sum(-1)
+        covariance = hits * rows - (truths * predictions[..., :num_labels]).sum(-1)
+        spread = (rows**2 - (truths**2).sum(-1)) * (rows**2 - (predictions**2).sum(-1))
+        return {"matthews": percent(covariance, np.sqrt(np.maximum(spread, 0)))}
+
+    return of_sums(np.concatenate([right[:, None], true, found], axis=-1), value)
+
+
+def _counted(truth: Column, predicted: Column, labels: Column | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether each row is right [N]; its label [N, labels] and its prediction [N, labels + 1], as ones and zeros.
+
+    The last column is what is no label, where there are more than two.
+    """
+    check_rows(truth, predicted)
+    truth, predicted = (values.tolist() if isinstance(values, np.ndarray) else values for values in (truth, predicted))
+    if labels is None:
+        known = {*truth, *predicted} - {None}
+        labels = sorted(known) if len({type(label) for label in known}) == 1 else sorted(known, key=str)
+    number = {label: place for place, label in enumerate(labels)}
+    for which, values in (("truth", truth), ("predicted", predicted)):
+        for row, label in enumerate(values):
+            if label not in number and (label is not None or which == "truth"):
+                raise ValueError(f"{which} of row {row} is {label!r}; expected one of {list(labels)}")
+    true = np.array([number[label] for label in truth])
+    no_label = 1 - true if len(labels) == 2 else np.full(len(true), len(labels))
+    found = np.array([number.get(label, -1) for label in predicted])
+    found = np.where(found < 0, no_label, found)
+    columns = np.eye(len(labels) + 1)
+    return (true == found).astype(np.float64), columns[true][:, :-1], columns[found]

@@ -1,0 +1,149 @@
+"""Exact match and F1 of answers to questions, as the official scripts of SQuAD 1.1 and 2.0 score them.
+
+Answers are compared in lower case, without ASCII punctuation, without the words a, an, the, and with single spaces; F1
+counts words in common, with repeats. The best of a question's right answers counts. The two scripts differ:
+
+    1.1   a question without a prediction is wrong; two answers without a word have an F1 of 0, though they match
+    2.0   right answers without a word are left out; a question without any is answered by "" alone; two answers without
+          a word have an F1 of 1; every question must have a prediction
+
+Rajpurkar et al. 2016; Rajpurkar, Jia, Liang 2018. Words are parted by spaces: for Chinese see `chinese_answers`.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.errors import UserError
+from pipeline.downstream.metrics.measured import Column, Measured, Values, check_rows, of_sums
+
+Golds = Sequence[Sequence[str]]
+"""The right answers to each question; none: it cannot be answered."""
+Answers = Sequence[str | None]
+"""What was answered to each question: "" for no answer, None where there is no prediction."""
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def squad(truth: Golds, predicted: Answers) -> Measured:
+    """F1 and exact match of SQuAD 1.1. UserError for a question without a right answer."""
+    check_rows(truth, predicted)
+    if unanswerable := [row for row, golds in enumerate(truth) if not golds]:
+        raise UserError(
+            f"{len(unanswerable)} of {len(truth)} questions have no answer, the first is row {unanswerable[0]}; the "
+            "metric squad-v2 is for such data."
+        )
+    pairs = zip(truth, predicted, strict=True)
+    parts = [(0.0, 0.0) if answer is None else _best(golds, answer, empty_f1=0.0) for golds, answer in pairs]
+    return of_answers(np.array(parts))
+
+
+def squad_v2(truth: Golds, predicted: Answers) -> Measured:
+    """F1 and exact match of SQuAD 2.0, over all questions, over those with and over those without an answer."""
+    parts = raw_scores(truth, predicted)
+    answerable = np.array([bool(golds) for golds in truth], np.float64)
+    columns = np.stack([answerable, 1 - answerable], axis=-1)
+    split = parts[:, :, None] * columns[:, None, :]
+
+    def value(sums: np.ndarray) -> Values:
+        overall, apart, counts = sums[..., :2], sums[..., 2:6], sums[..., 6:]
+        total = counts.sum(-1)
+        values = {"f1": 100 * overall[..., 0] / total, "exact": 100 * overall[..., 1] / total}
+        for which, name in enumerate(("answerable", "unanswerable")):
+            for measure, short in enumerate(("f1", "exact")):
+                num_rows = np.maximum(counts[..., which], 1)
+                values[f"{name}-{short}"] = 100 * apart[..., 2 * measure + which] / num_rows
+        return values
+
+    return of_sums(np.concatenate([parts, split.reshape(len(parts), 4), columns], axis=-1), value, parts[:, 1] > 0)
+
+
+def raw_scores(truth: Golds, predicted: Answers) -> np.ndarray:
+    """[questions, 2]: F1 and exact match of each, 0 to 1, by SQuAD 2.0. ValueError if one has no prediction."""
+    check_rows(truth, predicted)
+    if missing := [row for row, answer in enumerate(predicted) if answer is None]:
+        raise ValueError(f"{len(missing)} of {len(truth)} questions have no prediction, the first is row {missing[0]}")
+    wordy = ([gold for gold in golds if normalised(gold)] or [""] for golds in truth)
+    return np.array([_best(golds, answer or "", 1.0) for golds, answer in zip(wordy, predicted, strict=True)])
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where “no answer” is best said: when its score is above `threshold`. score: percent, at that threshold."""
+
+    score: float
+    threshold: float
+
+
+def best_threshold(
+    scores: Column,
+    predicted: Sequence[str],
+    null_scores: Column,
+    answerable: Column,
+) -> Threshold:
+    """The best score that “no answer” by a threshold of `null_scores` can reach, as the official script searches it.
+
+    scores: [questions], 0 to 1, of the answers as they are (a column of `raw_scores`). null_scores: [questions], higher
+    where no answer is likelier. As in the script, thresholds are tried between questions of equal null scores, too, the
+    lowest of equally good ones is taken, and it is 0.0 where it is best to answer nothing.
+    """
+    check_rows(scores, predicted)
+    of_null = np.asarray(null_scores, np.float64)
+    if not np.isfinite(of_null).all():
+        raise UserError(f"{np.count_nonzero(~np.isfinite(of_null))} scores of “no answer” are not finite.")
+    has_answer = np.asarray(answerable, bool)
+    wrongly_answered = -np.array([bool(answer) for answer in predicted], np.float64)
+    order = np.argsort(of_null, kind="stable")
+    gains = np.where(has_answer, np.asarray(scores, np.float64), wrongly_answered)[order]
+    nothing_answered = float(np.count_nonzero(~has_answer))
+    reached = np.cumsum(np.concatenate([[nothing_answered], gains]))
+    best = int(np.argmax(reached))
+    threshold = float(of_null[order[best - 1]]) if best else 0.0
+    return Threshold(100 * float(reached[best]) / len(scores), threshold)
+
+
+def with_threshold(predicted: Sequence[str], null_scores: Sequence[float], threshold: float) -> list[str]:
+    """The answers, "" where the score of “no answer” is above the threshold."""
+    return ["" if null > threshold else answer for answer, null in zip(predicted, null_scores, strict=True)]
+
+
+def normalised(answer: str) -> str:
+    """An answer as it is compared."""
+    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_WITHOUT_PUNCTUATION)).split())
+
+
+def of_answers(parts: np.ndarray) -> Measured:
+    """parts: [questions, 2], F1 and exact match of each, 0 to 1."""
+    return of_sums(
+        np.concatenate([parts, np.ones((len(parts), 1))], axis=-1),
+        lambda sums: {"f1": 100 * sums[..., 0] / sums[..., 2], "exact": 100 * sums[..., 1] / sums[..., 2]},
+        parts[:, 1] > 0,
+    )
+
+
+def _best(golds: Sequence[str], answer: str, empty_f1: float) -> tuple[float, float]:
+    """The best F1 and the best exact match, each over all right answers."""
+    found = normalised(answer)
+    words = Counter(found.split())
+    return max(_f1(normalised(gold).split(), words, empty_f1) for gold in golds), max(
+        float(normalised(gold) == found) for gold in golds
+    )
+
+
+def _f1(gold: Sequence[str], found: Counter[str], of_empty: float) -> float:
+    """F1 of words. of_empty: where neither has one."""
+    num_found = found.total()
+    if not gold and not num_found:
+        return of_empty
+    common = (Counter(gold) & found).total()
+    if not common:
+        return 0.0
+    precision, recall = common / num_found, common / len(gold)
+    return 2 * precision * recall / (precision + recall)
