@@ -103,10 +103,10 @@ def _advisory(name: str, text: bytes) -> dict[str, Any]:
     return value
 
 
-def vulnerabilities(versions: Mapping[str, str], found: Iterator[dict[str, Any]]) -> list[Found]:
+def vulnerabilities(versions: Mapping[str, str], advisories: Iterator[dict[str, Any]]) -> list[Found]:
     """Which of some packages, version by canonical name, advisories are about."""
     about = []
-    for advisory in found:
+    for advisory in advisories:
         if advisory.get("withdrawn"):
             continue
         for part in advisory.get("affected", ()):

@@ -23,15 +23,15 @@ from tests.sockets import Seen, look
 def test_a_listening_socket_is_found(family: socket.AddressFamily, address: str, is_local: bool) -> None:
     seen = Seen(set(), set())
     with socket.socket(family, socket.SOCK_STREAM) as server, socket.socket(family, socket.SOCK_DGRAM) as datagrams:
-        for one in (server, datagrams):
-            one.bind((address, 0))
+        for opened in (server, datagrams):
+            opened.bind((address, 0))
         server.listen()
         look(os.getpid(), seen)
         ports = {server.getsockname()[1]: "tcp", datagrams.getsockname()[1]: "udp"}
-    by_port = {one.port: one for one in seen.listening if one.port in ports}
-    assert {port: one.protocol[:3] for port, one in by_port.items()} == ports
-    assert {one.is_local for one in by_port.values()} == {is_local}
-    assert {one.address for one in by_port.values()} == {address}
+    by_port = {bound.port: bound for bound in seen.listening if bound.port in ports}
+    assert {port: bound.protocol[:3] for port, bound in by_port.items()} == ports
+    assert {bound.is_local for bound in by_port.values()} == {is_local}
+    assert {bound.address for bound in by_port.values()} == {address}
 
 
 def test_the_other_end_of_a_connection_is_found() -> None:

@@ -104,8 +104,8 @@ def _check(draft: Draft, decided: Decision, terms: RowTerms, num_read: int, num_
     examples = "; ".join([*examples_shown, *decided.examples(_EXAMPLES - len(examples_shown))])
     num_files = len({name for unit in draft.units for name, _ in unit.contents})
     if draft.data.max_lost_files is not None and len(lost) > draft.data.max_lost_files:
-        some = list(lost.items())[:_EXAMPLES]
-        named = "; ".join(f"{name} {terms.place} {place}: {reason}" for name, (place, reason) in some)
+        lost_examples = list(lost.items())[:_EXAMPLES]
+        named = "; ".join(f"{name} {terms.place} {place}: {reason}" for name, (place, reason) in lost_examples)
         raise UserError(
             f"{len(lost)}{f' of {num_files}' * (len(lost) <= num_files)} files are lost, wholly or from some"
             f" {terms.place} on, more than"

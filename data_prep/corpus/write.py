@@ -57,9 +57,9 @@ def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided
                 writer.write_batch(batch)
             first, last = np.searchsorted(units[:, 0], [number, number + 1])
             for begin in range(first, last, ROWS_IN_MEMORY):
-                some = slice(begin, min(begin + ROWS_IN_MEMORY, last))
-                source, position = _places(folders, decided, decided.copies[some, 0], units[some, 0])
-                other, where = _places(folders, decided, decided.copies[some, 1], units[some, 1])
+                chunk = slice(begin, min(begin + ROWS_IN_MEMORY, last))
+                source, position = _places(folders, decided, decided.copies[chunk, 0], units[chunk, 0])
+                other, where = _places(folders, decided, decided.copies[chunk, 1], units[chunk, 1])
                 reason = pc.binary_join_element_wise("duplicate of ", other, ":", where.cast(pa.string()), "")
                 nothing = pa.array([""] * len(source), pa.string())
                 writer.write_batch(pa.record_batch([source, position, reason, nothing], schema=REJECT_SCHEMA))

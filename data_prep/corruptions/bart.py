@@ -280,9 +280,9 @@ def span_lengths(budget: np.ndarray, mean: float, draws: Draws) -> tuple[np.ndar
     length, owner = np.concatenate(lengths), np.concatenate(rows)
     order = np.argsort(owner, kind="stable")
     length, owner = length[order], owner[order]
-    some = length > 0
-    spans, empty = (np.bincount(owner[which], minlength=len(budget)) for which in (some, ~some))
-    return length[some], spans, empty
+    is_span = length > 0
+    spans, empty = (np.bincount(owner[which], minlength=len(budget)) for which in (is_span, ~is_span))
+    return length[is_span], spans, empty
 
 
 def inserted(text: Text, count: np.ndarray, config: BartConfig, specials: Specials, draws: Draws, draw: int) -> Text:
@@ -325,17 +325,17 @@ def drawn(draws: Draws, draw: int, sizes: np.ndarray, counts: np.ndarray) -> np.
     Returns [Σ counts] int64, row by row: numbers among the things of all rows. One sort of 64-bit words shuffles all:
     the row (16 bits), random bits (32), and the number in the row (16), which breaks ties.
     """
-    some = np.flatnonzero(counts)
-    of_row = sizes[some]
-    place = np.repeat(np.arange(len(some)), of_row)
+    rows = np.flatnonzero(counts)
+    of_row = sizes[rows]
+    place = np.repeat(np.arange(len(rows)), of_row)
     base = offsets_of(of_row)[:-1][place]
     number = np.arange(len(place)) - base
-    words = draws.bits(draw, number, some[place]) >> np.uint64(32) << np.uint64(16)
+    words = draws.bits(draw, number, rows[place]) >> np.uint64(32) << np.uint64(16)
     words |= place.astype(np.uint64) << np.uint64(48)
     words |= number.astype(np.uint64)
     words.sort()
-    taken = number < counts[some][place]
-    return offsets_of(sizes)[some][place[taken]] + (words[taken] & np.uint64(0xFFFF)).astype(np.int64)
+    taken = number < counts[rows][place]
+    return offsets_of(sizes)[rows][place[taken]] + (words[taken] & np.uint64(0xFFFF)).astype(np.int64)
 
 
 def _masks(tokens: Ragged, place: np.ndarray, config: BartConfig, specials: Specials, draws: Draws) -> np.ndarray:

@@ -144,9 +144,9 @@ class Corruption(ABC):
 
 def ends_of_text(tokens: Ragged, specials: Specials) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of special tokens, 0 or 1, that begin and end each row: two [R] int64. Between them is its text."""
-    lengths, some = tokens.lengths, tokens.lengths > 0
+    lengths, has_tokens = tokens.lengths, tokens.lengths > 0
     front, back = np.zeros((2, len(tokens)), np.int64)
-    front[some] = specials.is_special[tokens.values[tokens.offsets[:-1][some]]]
-    back[some] = specials.is_special[tokens.values[tokens.offsets[1:][some] - 1]]
+    front[has_tokens] = specials.is_special[tokens.values[tokens.offsets[:-1][has_tokens]]]
+    back[has_tokens] = specials.is_special[tokens.values[tokens.offsets[1:][has_tokens] - 1]]
     back[lengths == 1] = 0  # one token is at one end
     return front, back

@@ -38,13 +38,13 @@ class MaskedSpansConfig(SparseConfig):
 
     kind: Literal["masked-spans"]
     """Spans of whole words are hidden, and predicted in place, as in SpanBERT."""
-    rate: float = Field(0.15, gt=0, lt=1)
+    rate: float = Field(default=0.15, gt=0, lt=1)
     """Share of a sequence's tokens, special ones not counted, to predict."""
     lengths: Literal["geometric", "reciprocal"] = "geometric"
     """Distribution of the spans' lengths: as in SpanBERT, or as ALBERT's n-grams."""
-    p: float = Field(0.2, gt=0, lt=1)
+    p: float = Field(default=0.2, gt=0, lt=1)
     """Parameter of the geometric distribution."""
-    longest: int = Field(10, ge=1, le=1000)
+    longest: int = Field(default=10, ge=1, le=1000)
     """Most words in a span, before spans are merged (ALBERT: 3)."""
     fate: Literal["span", "token"] = "span"
     """Whether mask, random or keep is drawn for a whole span or for each of its tokens."""

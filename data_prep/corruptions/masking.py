@@ -39,11 +39,11 @@ CHUNK = 1 << 16  # tokens to process at a time: fits the CPU cache, and position
 class SparseConfig(CorruptionConfig):
     """Tokens are hidden in place, and what stood there is predicted. The shares mask, random and keep sum to 1."""
 
-    mask: float = Field(0.8, ge=0, le=1)
+    mask: float = Field(default=0.8, ge=0, le=1)
     """Share of the chosen tokens that become [MASK]."""
-    random: float = Field(0.1, ge=0, le=1)
+    random: float = Field(default=0.1, ge=0, le=1)
     """Share of the chosen tokens that become a random token."""
-    keep: float = Field(0.1, ge=0, le=1)
+    keep: float = Field(default=0.1, ge=0, le=1)
     """Share of the chosen tokens that are unchanged."""
 
     targets: ClassVar[Targets] = "sparse"
@@ -65,12 +65,12 @@ class MaskingConfig(SparseConfig):
     """Tokens are hidden, and predicted in place."""
     unit: Literal["token", "word", "phrase"] = "token"
     """What is chosen as a whole; phrase: the phrases of `compose.lexicon` or `compose.phrases`, and all other words."""
-    rate: float = Field(0.15, gt=0, le=1)
+    rate: float = Field(default=0.15, gt=0, le=1)
     """Share of a sequence's tokens to predict."""
     max_predictions: int | None = changed_default(20, now=None, ge=1)
     """Maximum tokens to predict in one sequence; null: as many as the rate asks for."""
 
-    basic: float = Field(0.0, ge=0, le=1)
+    basic: float = Field(default=0.0, ge=0, le=1)
     """Share of rows in which words are masked although the unit is phrase: ERNIE's basic level, beside that of phrases
     and entities."""
 

@@ -30,11 +30,11 @@ class SlotsConfig(CorruptionConfig):
 
     kind: Literal["masked-slots"]
     """Tokens are drawn with replacement, and predicted in place; most of them are hidden."""
-    rate: float = Field(0.15, gt=0, le=1)
+    rate: float = Field(default=0.15, gt=0, le=1)
     """Number of slots, as a share of a sequence's tokens."""
-    max_predictions: int | None = Field(None, ge=1)
+    max_predictions: int | None = Field(default=None, ge=1)
     """Maximum slots of one sequence; null: as many as the rate asks for."""
-    mask: float = Field(0.85, ge=0, le=1)
+    mask: float = Field(default=0.85, ge=0, le=1)
     """Share of the slots whose token becomes [MASK]; the others stay in sight."""
 
     targets: ClassVar[Targets] = "sparse"

@@ -175,12 +175,12 @@ def _segments(total: np.ndarray, parts: np.ndarray, draws: Draws, draw: int) -> 
     cut = np.zeros(len(row), bool)
     cut[order[position < (parts - 1)[row]]] = True  # in each row, positions count the ranks, too
     bounds = offsets_of(parts)
-    some = parts > 0
+    has_parts = parts > 0
     starts, later = np.zeros(bounds[-1], np.int64), np.ones(bounds[-1], bool)
-    later[bounds[:-1][some]] = False
+    later[bounds[:-1][has_parts]] = False
     starts[later] = position[cut] + 1
     stops = np.append(starts[1:], 0)[: len(starts)]
-    stops[bounds[1:][some] - 1] = total[some]
+    stops[bounds[1:][has_parts] - 1] = total[has_parts]
     return stops - starts
 
 

@@ -45,7 +45,7 @@ class Exact:
 
     def lengths(self, room: int) -> Lengths:
         """A histogram with equal bins up to `room`; full rows are in the last bin."""
-        some = np.flatnonzero(self.counts)
+        occurring = np.flatnonzero(self.counts)
         width = max(1, -(-room // BINS))
         top = max(room, self.most)
         edges = [*range(max(top, 1) + 1, 0, -width)][::-1]
@@ -59,8 +59,8 @@ class Exact:
             "count": self.count,
             "total": self.total,
             "mean": round(ratio(self.total, self.count), 2),
-            "least": int(some[0]) if len(some) else 0,
-            "median": int(middle) if len(some) else 0,
+            "least": int(occurring[0]) if len(occurring) else 0,
+            "median": int(middle) if len(occurring) else 0,
             "most": self.most,
             "edges": edges,
             "counts": np.diff(at).tolist(),
@@ -86,8 +86,8 @@ class Binned:
 
     def lengths(self) -> Lengths:
         """The histogram; the median is interpolated within its bin."""
-        some = np.flatnonzero(self.bins)
-        first, last = (int(some[0]), int(some[-1]) + 1) if len(some) else (0, 0)
+        filled = np.flatnonzero(self.bins)
+        first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
         running = np.cumsum(self.bins)
         place = int(np.searchsorted(running, (self.count + 1) // 2))
         low, high = max(int(EDGES[place]), self.least), min(int(EDGES[place + 1]), self.most + 1)

@@ -175,10 +175,10 @@ def _parquet(
 
     def opened(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]:
         table = pq.ParquetFile(file)
-        some = list(groups or range(table.metadata.num_row_groups))
+        group_numbers = list(groups or range(table.metadata.num_row_groups))
         wanted = [column for column in table.schema_arrow.names if column not in drop]
-        rows = table.metadata.num_rows if groups is None else sum(group_rows(table.metadata)[n] for n in some)
-        return table.schema_arrow, table.iter_batches(_BATCH, row_groups=some, columns=wanted), rows
+        rows = table.metadata.num_rows if groups is None else sum(group_rows(table.metadata)[n] for n in group_numbers)
+        return table.schema_arrow, table.iter_batches(_BATCH, row_groups=group_numbers, columns=wanted), rows
 
     return _columns(name, stream, drop, opened, first)
 

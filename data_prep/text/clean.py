@@ -56,6 +56,6 @@ class CleanConfig(BaseModel):
 
 
 def fingerprint(text: str, tidy: bool = False) -> bytes:
-    """A 16-byte digest that ignores white space; `tidy`: the text is the output of `clean`."""
+    """A 16-byte digest that ignores white space; `tidy`: the text is what `data_prep.tokens.cleaning.clean` gave."""
     words = filter(None, text.split("\n")) if tidy else text.split()
     return hashlib.blake2b(" ".join(words).encode(), digest_size=16).digest()

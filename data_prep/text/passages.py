@@ -80,7 +80,7 @@ def of_split(folder: Path, split: str, words: int | None, max_passages: int, see
         collected += passages(document.name, document.sentences, words)
         if len(collected) >= max_passages:
             break
-    return some(collected, max_passages, seed, f"passages {split}")
+    return sample(collected, max_passages, seed, f"passages {split}")
 
 
 class SourceRead(NamedTuple):
@@ -132,7 +132,7 @@ def of_source(
         collected += passages(cleaned.document.name, cleaned.sentences, words)
         if rows - len(unreadable) - cleaned_away.total() == MOST_READ:
             break
-    chosen = some(collected, max_passages, seed, f"passages {source.package or source.path}")
+    chosen = sample(collected, max_passages, seed, f"passages {source.package or source.path}")
     read = SourceRead(chosen, rows, unreadable, cleaned_away)
     if len(unreadable) > allowed_rejects(max_rejects, rows):
         raise UserError(
@@ -142,7 +142,7 @@ def of_source(
     return read
 
 
-def some(candidates: Sequence[Passage], max_passages: int, seed: int, purpose: str) -> list[Passage]:
+def sample(candidates: Sequence[Passage], max_passages: int, seed: int, purpose: str) -> list[Passage]:
     """Up to `max_passages` of the candidates, in keyed order."""
     order = (
         permute(np.arange(min(max_passages, len(candidates))), len(candidates), key(seed, purpose))

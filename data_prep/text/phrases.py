@@ -35,7 +35,7 @@ def lexicon_of(
         return _listed(composed["lexicon"], settings["normalisation"], tokenizer, use)
     if composed["phrases"] is not None:
         config = PhrasesConfig.model_validate(composed["phrases"])
-        return _found(config, tokenizer, training_tokens(), out_dir, use)
+        return _find(config, tokenizer, training_tokens(), out_dir, use)
     return None, {}
 
 
@@ -48,7 +48,7 @@ def top(shards: Path, count: int) -> list[dict[str, Any]]:
         return [json.loads(line) for line, _ in zip(file, range(count), strict=False)]
 
 
-def _found(
+def _find(
     config: PhrasesConfig, tokenizer: Path, corpora: list[TokenCorpus], out_dir: Path, use: Use
 ) -> tuple[Lexicon, dict[str, Any]]:
     use.progress("finding phrases", None)

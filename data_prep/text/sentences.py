@@ -83,7 +83,7 @@ _REMARK = re.compile(r"(?:\[[^\[\].?!…]*\]\s*)+(?=\S|\Z)")
 def split_en(text: str, tidy: bool = False) -> list[str]:
     """Sentences of English text, without surrounding white space; never an empty one.
 
-    `tidy`: the text is the output of `data_prep.text.clean.clean`, which halves the time.
+    `tidy`: the text is the output of `data_prep.tokens.cleaning.clean`, which halves the time.
     """
     sentences: list[str] = []
     if tidy:
@@ -278,7 +278,7 @@ def by_paragraph(text: str, split: Callable[[str], list[str]]) -> tuple[list[str
 
 
 def split(text: str, language: str, tidy: bool = False) -> list[str]:
-    """Sentences of a text in a language of `SPLITTERS`; `tidy`: it is the output of `data_prep.text.clean.clean`."""
+    """Sentences of a text in a language of `SPLITTERS`; `tidy`: it is what `data_prep.tokens.cleaning.clean` gave."""
     sentences = split_en(text, tidy) if language == "en" else SPLITTERS[language](text)
     return (
         sentences if text.isascii() else [part for sentence in sentences for part in _cut_further(sentence, language)]

@@ -162,10 +162,10 @@ def _document_names(rows: Rows, corpus: Path | None, split: str) -> list[str]:
         return [""] * num_rows(rows)
     numbers = [list(dict.fromkeys(_values(rows["document"], row))) for row in range(num_rows(rows))]
     if corpus is None:
-        return [f"document {', '.join(map(str, some))}" for some in numbers]
+        return [f"document {', '.join(map(str, documents))}" for documents in numbers]
     kind, _, part = split.partition("-")
     names = Corpus(corpus, "train" if kind == LONGER else kind, part or None).table["name"]
-    return [", ".join(names[number].as_py() for number in some) for some in numbers]
+    return [", ".join(names[number].as_py() for number in documents) for documents in numbers]
 
 
 def _values(column: Ragged | np.ndarray, row: int) -> list[int]:

@@ -52,13 +52,13 @@ class ComposeConfig(BaseModel):
     """Which sentences, or pairs of them, make a row; see the module's docstring."""
     frame: Literal["cls-sep", "bos-eos", "eos", "none"] = "cls-sep"
     """Special tokens around a text; in a stream, around each document."""
-    length: int = Field(128, ge=8)
+    length: int = Field(default=128, ge=8)
     """Maximum tokens in a row, including special tokens."""
-    short_probability: float = Field(0.1, ge=0, le=1)
+    short_probability: float = Field(default=0.1, ge=0, le=1)
     """Share of documents whose pairs are made shorter, of a random length (nsp and sop)."""
     whole_sentences: bool = True
     """Whether packed rows end at the end of a sentence (one longer than a row is still cut) or are filled up."""
-    epochs: int = Field(1, ge=1)
+    epochs: int = Field(default=1, ge=1)
     """How many times the corpus is composed; pairs differ between epochs."""
     pack: bool = False
     """Several sequences per row, best-fit, to reduce padding; each has its own [CLS], positions, budget of masks and

@@ -59,19 +59,19 @@ def best_fit(lengths: np.ndarray, room: int) -> np.ndarray:
     order = np.argsort(-lengths, kind="stable")
     row = np.empty(len(lengths), np.int64)
     left: list[list[int]] = [[] for _ in range(room + 1)]  # rows by remaining room
-    some, rows = 0, 0  # bit r of `some`: there are rows with room r
+    rooms, rows = 0, 0  # bit r of `rooms`: there are rows with room r
     for place, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
-        fitting = some >> length
+        fitting = rooms >> length
         if fitting:
             smallest_room = length + (fitting & -fitting).bit_length() - 1
             chosen = left[smallest_room].pop()
             if not left[smallest_room]:
-                some ^= 1 << smallest_room
+                rooms ^= 1 << smallest_room
         else:
             chosen, smallest_room, rows = rows, room, rows + 1
         row[place] = chosen
         left[smallest_room - length].append(chosen)
-        some |= 1 << (smallest_room - length)
+        rooms |= 1 << (smallest_room - length)
     first = np.full(rows, len(lengths))
     np.minimum.at(first, row, np.arange(len(lengths)))
     return np.argsort(np.argsort(first))[row]

@@ -136,13 +136,13 @@ def train(
         tokenizer, settings = _pretrained(config)
         remarks += pretrained.remarks(config.path or "", config.lowercase)
         if config.add:
-            extended = extension.extend(tokenizer, parts or [(_some(sentences), 1.0)], config.add)
+            extended = extension.extend(tokenizer, parts or [(_not_empty(sentences), 1.0)], config.add)
             tokenizer = extended.tokenizer
             remarks += _few_added(extended, config.add)
     else:
         trained = {"wordpiece": _wordpiece, "byte-bpe": _byte_bpe, "character": _character}
         trained["word"] = partial(_word, counts)
-        tokenizer = trained[config.kind](config, _some(sentences))
+        tokenizer = trained[config.kind](config, _not_empty(sentences))
         settings = {f"{role}_token": token for role, token in config.tokens.items()}
         if "decoder_start" in config.roles:
             settings["decoder_start_token"] = TOKENS["pad"]
@@ -229,7 +229,7 @@ def _texts(folder: Path | str) -> list[str]:
     return [pieces.texts([number])[0] for number in range(special_ids.vocabulary)]
 
 
-def _some(sentences: Iterable[str]) -> Iterator[str]:
+def _not_empty(sentences: Iterable[str]) -> Iterator[str]:
     iterator = iter(sentences)
     first = next((sentence for sentence in iterator if sentence.strip()), None)
     if first is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, FiniteFloat, ValidationError, field_validator, model_validator
@@ -80,7 +80,7 @@ class TestRows(Protocol):
 class Detector(Protocol):
     """Scores rows by how unusual they are."""
 
-    KIND: str
+    KIND: ClassVar[str]
     """The `kind` in `detector.json`."""
 
     @property

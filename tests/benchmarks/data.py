@@ -132,7 +132,7 @@ def _watch(process: subprocess.Popen[str]) -> tuple[int, int]:
     while process.poll() is None:
         try:
             family = [parent, *parent.children(recursive=True)]
-            held = [_anonymous(one.pid) for one in family]
+            held = [_anonymous(member.pid) for member in family]
             peak, largest = max(peak, sum(held)), max(largest, *held)
         except psutil.NoSuchProcess:
             continue

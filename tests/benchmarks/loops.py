@@ -78,7 +78,9 @@ def make(folder: Path, vocabularies: list[int], lengths: list[int]) -> None:
 # -- one measurement, in a process of its own -------------------------------------------------------------------------
 
 
-def one(way: str, network: str, folder: Path, vocabulary: int, length: int, steps: int, seed: int) -> dict[str, Any]:
+def measured(
+    way: str, network: str, folder: Path, vocabulary: int, length: int, steps: int, seed: int
+) -> dict[str, Any]:
     """Train for some steps: the median tokens per second of its last two thirds, MFU, and the held-out loss."""
     from training.monitor.peak_flops import measured_matmul
 
@@ -365,7 +367,7 @@ def main() -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["one", way, network, folder, vocabulary, length, steps, seed]:
-            result = one(way, network, Path(folder), int(vocabulary), int(length), int(steps), int(seed))
+            result = measured(way, network, Path(folder), int(vocabulary), int(length), int(steps), int(seed))
             print(json.dumps(result))
         case _:
             main()

@@ -84,7 +84,7 @@ def masked(table: Rows, draws: Draws) -> Rows:
 
 
 @own_folders()
-def one(worker: Worker, placement: dict[str, Any], layers: int, hidden: int, batch: int) -> dict[str, float]:
+def trained(worker: Worker, placement: dict[str, Any], layers: int, hidden: int, batch: int) -> dict[str, float]:
     """Train three steps; MiB and seconds of this worker."""
     set_up_cpu(1)
     load_deepspeed(worker.device)
@@ -141,7 +141,7 @@ def main() -> None:
             cells = []
             for world in chosen.workers:
                 settings = {**placement, "offload": {"folder": folder}}
-                results = in_group(world, one, settings, chosen.layers, chosen.hidden, chosen.batch)
+                results = in_group(world, trained, settings, chosen.layers, chosen.hidden, chosen.batch)
                 worst = max(results, key=lambda result: result["peak"])
                 cells.append(f"{worst['peak']:,.0f} ({worst['held']:,.0f})")
                 parameters = worst["parameters"]

@@ -38,8 +38,8 @@ from gensim.test.utils import datapath
 def scores(vectors):
     pairs = {n: vectors.evaluate_word_pairs(datapath(n)) for n in ("wordsim353.tsv", "simlex999.txt")}
     accuracy = vectors.evaluate_word_analogies(datapath("questions-words.txt"), restrict_vocab=30000)[0]
-    found = {name: [float(result[1].statistic), float(result[2])] for name, result in pairs.items()}
-    return {**found, "questions-words.txt": [float(accuracy), 0.0]}
+    correlations = {name: [float(result[1].statistic), float(result[2])] for name, result in pairs.items()}
+    return {**correlations, "questions-words.txt": [float(accuracy), 0.0]}
 
 class Shuffled:  # in each pass anew, as ours; in the order of the books CBOW's scores differ by a half
     def __init__(self, lines, seed):

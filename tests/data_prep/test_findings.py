@@ -34,7 +34,7 @@ TRAIN = {
 }
 
 
-def found(
+def findings_of(
     kind: str = "text",
     corpus: dict[str, Any] | None = None,
     train: dict[str, Any] | None = None,
@@ -66,8 +66,8 @@ def documents(train: int, validation: int, test: int) -> dict[str, Any]:
 
 
 def test_nothing_is_said_where_nothing_is_odd() -> None:
-    assert found() == [] == found("images", uniform={"rows": 1000, "uniform": 10})
-    assert found(split=(0.0, 0.0), corpus=documents(9, 0, 0)) == []
+    assert findings_of() == [] == findings_of("images", uniform={"rows": 1000, "uniform": 10})
+    assert findings_of(split=(0.0, 0.0), corpus=documents(9, 0, 0)) == []
 
 
 BETTER = {"better_rules": {"language": "zh", "found": 7, "would_find": 80}}
@@ -100,8 +100,8 @@ LONG = {"splits": CORPUS["splits"] | {"train": {"documents": 9, "sentences": 9, 
     ],
 )  # fmt: skip
 def test_what_is_odd_is_one_sentence_with_numbers(given: dict[str, Any], text: str, refused: bool) -> None:
-    matching = [finding for finding in found(**given) if text in finding.text]
-    assert len(matching) == 1, found(**given)
+    matching = [finding for finding in findings_of(**given) if text in finding.text]
+    assert len(matching) == 1, findings_of(**given)
     assert matching[0].refused == refused
 
 

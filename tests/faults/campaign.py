@@ -77,7 +77,7 @@ class Campaign:
             needed = {name: self._coverage(plan, self.report.traced[name], each) for name, plan in plans.items()}
             share = max(0, injections - sum(map(len, needed.values()))) // len(scenarios)
             for scenario in scenarios:
-                more = self._some(plans[scenario.name], share)
+                more = self._drawn(plans[scenario.name], share)
                 self._carry_out(scenario, needed[scenario.name], more, most)
             kinds = (
                 damage.all_damage(self.base, next(scenario for scenario in scenarios if isinstance(scenario, Resumed)))
@@ -101,7 +101,7 @@ class Campaign:
         outcome = scenario.outcome(root)
         assert not (visible := scenario.visible(root)), visible
         self._remove(root)
-        seen = [Operation(*values) for values in ended.told["seen"]]
+        seen = [Operation(*values) for values in ended.reported["seen"]]
         self.report.traced[scenario.name] = Traced(seen, outcome, ended.seconds)
         classes = Counter(operation.kind for operation in seen)
         self.say(f"{scenario.name}: {len(seen)} operations in {ended.seconds:.2f} s: {dict(classes)}")
@@ -114,7 +114,7 @@ class Campaign:
         )
         marks = [
             n
-            for n, operations in enumerate(ended.told["seen"])
+            for n, operations in enumerate(ended.reported["seen"])
             if operations[0] == "replace" and "checkpoint.json" in operations[2]
         ]
         shutil.rmtree(root)
@@ -146,7 +146,7 @@ class Campaign:
         self._chosen.update(names)
         return [self.random.choice(by_class[name]) for name in names]
 
-    def _some(self, plan: list[Injection], count: int) -> list[Injection]:
+    def _drawn(self, plan: list[Injection], count: int) -> list[Injection]:
         """As many of each kind, and some at any time."""
         if not count:
             return []
@@ -210,9 +210,9 @@ class Campaign:
         fault, kind = injection.fault, injection.kind
         if fault:
             ended = self._forked(scenario, root, lambda tell, operations: None, Operations(root, fault))
-            if "struck" not in ended.told:
+            if "struck" not in ended.reported:
                 return None, "" if ended.succeeded else f"a run that met no fault fails: {ended}"
-            operation = Operation(*ended.told["struck"])
+            operation = Operation(*ended.reported["struck"])
             if fault.when == "part" and not operation.has_parts:
                 kind = replace(fault, when="before").kind
         else:

@@ -188,7 +188,7 @@ class Spooled(Harmed):
 
     def difference(self, root: Path, file: Path, wanted: Any, output: str) -> str:
         """What stood in the harmed file may be lost; what comes later, or stood elsewhere, is not."""
-        names = {name for name in self.tracked.told(root) if name != file.stem}
+        names = {name for name in self.tracked.complete_runs(root) if name != file.stem}
         unsent = sum(spool.unsent() for spool in spools(root / "home"))
         missing = {"run-0", "run-1", "run-2"} - {file.stem} - names
         return f"{missing} not told, {unsent} unsent" if missing or unsent else ""

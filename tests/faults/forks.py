@@ -18,15 +18,15 @@ LONGEST_SECONDS = 120.0
 
 @dataclass
 class Ended:
-    """How a forked process ended: what it told, and its signal, exception or neither."""
+    """How a forked process ended: what it reported, and its signal, exception or neither."""
 
-    told: dict[str, Any] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
     signal: int = 0
     seconds: float = 0.0
 
     @property
     def error(self) -> str:
-        return self.told.get("error", "")
+        return self.reported.get("error", "")
 
     @property
     def succeeded(self) -> bool:
@@ -72,7 +72,7 @@ def forked(work: Callable[[Callable[..., None]], Any], log: Path, kill_after: fl
     os.close(out)
     ended.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status := os.waitpid(child, 0)[1]) else 0
     for line in data.splitlines():
-        ended.told |= json.loads(line)
+        ended.reported |= json.loads(line)
     ended.seconds = time.monotonic() - began
     return ended
 

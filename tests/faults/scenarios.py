@@ -250,14 +250,14 @@ class Tracked(Scenario):
         return []
 
     def outcome(self, root: Path) -> Any:
-        lacking = set(self._acknowledged(root)) - self.told(root)
+        lacking = set(self._acknowledged(root)) - self.complete_runs(root)
         assert not lacking, f"of {lacking} not all was sent"
         begun = {operation["id"] for operation in self._sent(root) if operation["op"] == "run"}
         ended = {operation["id"] for operation in self._sent(root) if operation["op"] == "end"}
         assert begun == ended, f"{begun - ended} run for ever"
         return {"unsent": sum(spool.unsent() for spool in spools(self.home(root)))}
 
-    def told(self, root: Path) -> set[str]:
+    def complete_runs(self, root: Path) -> set[str]:
         """The runs whose every step the server was told."""
         metrics = [operation for operation in self._sent(root) if {"id", "step", "values"} <= operation.keys()]
         steps = {(operation["id"], operation["step"]): operation["values"] for operation in metrics}

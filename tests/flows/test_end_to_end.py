@@ -104,7 +104,7 @@ def test_nothing_is_open_to_other_users_or_left_in_temporary_folders(home: Path,
         with contextlib.suppress(FileNotFoundError):  # Prefect's server is just ending
             modes[path.relative_to(home / "home").as_posix()] = path.lstat()
     assert {".", "prefect/prefect.db", "mlflow/mlflow.db"} <= set(modes)
-    opened = [name for name, one in modes.items() if one.st_mode & 0o077 and not stat.S_ISLNK(one.st_mode)]
+    opened = [name for name, mode in modes.items() if mode.st_mode & 0o077 and not stat.S_ISLNK(mode.st_mode)]
     assert [name for name in opened if not name.endswith(".py")] == []  # MLflow copies our code with its mode
     assert watched.left == []
 

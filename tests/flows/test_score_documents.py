@@ -90,15 +90,15 @@ def test_a_folder_without_documents_is_refused(model: Path, tmp_path: Path) -> N
 def test_longer_documents_are_drift_and_news(model: Path, tmp_path: Path) -> None:
     detector, ledger = open_any(model), tmp_path / "ledger"
 
-    def told(given: list[str], name: str) -> dict[str, object]:
+    def account_of(given: list[str], name: str) -> dict[str, object]:
         files = inbox(tmp_path / name, given, f"{name}.jsonl")
         with Ledger.held(ledger) as held:
             scored = held.score(detector, "d", score_files.files_of(detector, [str(files)], tmp_path))
         return scores.account(detector, "d", scored, psi_limit=0.25, least_rows=100)
 
-    usual = told(texts(200, seed=3), "usual")
+    usual = account_of(texts(200, seed=3), "usual")
     assert not usual["drifted"] and usual["rows"] == 200
-    longer = told(texts(200, words=30, seed=4), "longer")
+    longer = account_of(texts(200, words=30, seed=4), "longer")
     assert longer["drifted"] and longer["rows"] == 200
     assert any("tokens drifted" in line for line in longer["news"])  # type: ignore[union-attr]
 

@@ -78,7 +78,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def told() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
@@ -87,14 +87,14 @@ def request_of(*settings: str, arguments: tuple[str, ...] = (), home: str | None
 
 
 def test_a_run_is_sent_once_and_its_log_and_exit_code_are_passed_on(
-    capsys: pytest.CaptureFixture[str], told: list[str]
+    capsys: pytest.CaptureFixture[str], messages: list[str]
 ) -> None:
     cluster, request = Cluster(PENDING, RUNNING, SUCCEEDED), request_of()
-    assert submit(request, cluster, told.append) == 0
+    assert submit(request, cluster, messages.append) == 0
     [sent] = cluster.sent
     assert sent["id"] == f"{request.key}-1" and request.key.startswith("quickstart-")
     assert capsys.readouterr().out == "one\ntwo\n"
-    assert told == [f"sent as {request.key}-1; Ctrl-C stops it"]
+    assert messages == [f"sent as {request.key}-1; Ctrl-C stops it"]
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 2), (143, 143), (-9, 137)])
@@ -103,27 +103,27 @@ def test_the_exit_code_is_the_jobs(code: int, expected: int) -> None:
     assert submit(request_of(), Cluster(status, code=code)) == expected
 
 
-def test_a_job_that_never_started_says_why(told: list[str]) -> None:
-    assert submit(request_of(), Cluster(JobStatus.FAILED, code=None), told.append) == 1
-    assert told[-1].endswith("failed: what Ray says")
+def test_a_job_that_never_started_says_why(messages: list[str]) -> None:
+    assert submit(request_of(), Cluster(JobStatus.FAILED, code=None), messages.append) == 1
+    assert messages[-1].endswith("failed: what Ray says")
 
 
 @pytest.mark.parametrize("status", [PENDING, RUNNING])
-def test_a_live_job_is_attached_to(status: JobStatus, told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_live_job_is_attached_to(status: JobStatus, messages: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     cluster, request = Cluster(), request_of()
     cluster.add(f"{request.key}-1", SUCCEEDED)
     cluster.add(f"{request.key}-2", status, entrypoint=request.entrypoint)
-    assert submit(request, cluster, told.append) == 0
+    assert submit(request, cluster, messages.append) == 0
     assert cluster.sent == [] and capsys.readouterr().out == "one\ntwo\n"
-    assert told == [f"attached to {request.key}-2, which is {status.lower()}; Ctrl-C stops it"]
+    assert messages == [f"attached to {request.key}-2, which is {status.lower()}; Ctrl-C stops it"]
 
 
-def test_a_live_job_that_runs_otherwise_is_shown(told: list[str]) -> None:
+def test_a_live_job_that_runs_otherwise_is_shown(messages: list[str]) -> None:
     request = request_of("placement.workers=4")
     cluster, other = Cluster(), "sesame run quickstart --set=placement.workers=2"
     cluster.add(f"{request.key}-1", RUNNING, entrypoint=f"sent=$PWD; exec {other}")
-    submit(request, cluster, told.append)
-    assert f"sent as `{other}`" in told[0]
+    submit(request, cluster, messages.append)
+    assert f"sent as `{other}`" in messages[0]
 
 
 @pytest.mark.parametrize("ended", [SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED])
@@ -137,12 +137,12 @@ def test_after_the_last_attempt_has_ended_the_next_one_is_sent(ended: JobStatus)
     assert cluster.sent[0]["id"] == f"{request.key}-11"
 
 
-def test_two_that_send_at_once_send_one_job(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_that_send_at_once_send_one_job(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, request = Cluster(), request_of()
     monkeypatch.setattr(cluster, "list_jobs", list)
     cluster.add(f"{request.key}-1", RUNNING)
-    assert submit(request, cluster, told.append) == 0
-    assert cluster.sent == [] and "sent from elsewhere a moment ago" in told[0]
+    assert submit(request, cluster, messages.append) == 0
+    assert cluster.sent == [] and "sent from elsewhere a moment ago" in messages[0]
 
 
 def test_the_key_is_of_what_is_made() -> None:
@@ -157,10 +157,10 @@ def test_the_key_is_of_what_is_made() -> None:
     assert len({key, *(other.key for other in others)}) == 5
 
 
-def test_ctrl_c_stops_the_job_and_waits_for_its_end(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_stops_the_job_and_waits_for_its_end(messages: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     cluster, request = Cluster(RUNNING, KeyboardInterrupt), request_of()
-    assert submit(request, cluster, told.append) == 130
-    assert cluster.stopped == [f"{request.key}-1"] and told[-1].startswith(f"stopping {request.key}-1")
+    assert submit(request, cluster, messages.append) == 130
+    assert cluster.stopped == [f"{request.key}-1"] and messages[-1].startswith(f"stopping {request.key}-1")
     assert capsys.readouterr().out == "one\ntwo\n"
 
 
@@ -184,12 +184,12 @@ def test_an_interrupt_while_it_is_sent_stops_what_was_sent(monkeypatch: pytest.M
     assert submit(request, cluster) == 130 and cluster.stopped == [f"{request.key}-1"]
 
 
-def test_what_the_cluster_says_is_safe_to_print(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_cluster_says_is_safe_to_print(messages: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Passwords that come in parts, control characters, colours of Ray's, bars of progress, a line without an end."""
     cluster = Cluster(RUNNING, SUCCEEDED)
     text = "a\x1b]0;owned\x07\x1b[2J\u202e\n\x1b[36m(worker)\x1b[0m at http://me:hunter2@h/?sig=hunter2\r\n1%\r2%\nend?sig=hunter2"
     cluster.log = [text[start : start + 3] for start in range(0, len(text), 3)]
-    assert submit(Request(load("quickstart"), "quickstart", []), cluster, told.append) == 0  # type: ignore[arg-type]
+    assert submit(Request(load("quickstart"), "quickstart", []), cluster, messages.append) == 0  # type: ignore[arg-type]
     expected = "a␛]0;owned␇␛[2J�\n(worker) at http://me:***@h/?sig=***\n1%\n2%\nend?sig=***\n"
     assert capsys.readouterr().out == expected
 
@@ -202,11 +202,11 @@ def test_a_line_without_an_end_takes_no_memory(capsys: pytest.CaptureFixture[str
     assert {len(line) for line in capsys.readouterr().out.split()} == {LineWriter.LONGEST + 2}
 
 
-def test_lost_connections_lose_no_line_and_repeat_none(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_connections_lose_no_line_and_repeat_none(messages: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     cluster = Cluster(RUNNING, ConnectionError, RuntimeError("503"), RUNNING, SUCCEEDED, log="a b c")
-    assert submit(request_of(), cluster, told.append) == 0
+    assert submit(request_of(), cluster, messages.append) == 0
     assert capsys.readouterr().out == "a\nb\nc\n" and cluster.tails == 2
-    assert told.count("the cluster does not answer; trying again") == 1
+    assert messages.count("the cluster does not answer; trying again") == 1
 
 
 def test_a_cluster_that_stays_away_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:

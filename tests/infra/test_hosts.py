@@ -132,15 +132,15 @@ def test_workers_listen_at_the_address_of_their_host(trial: Trial, hosts: Hosts)
     seen = {number: Seen(set(), set()) for number in range(3)}
 
     def note() -> None:
-        for number, one in seen.items():
+        for number, sockets in seen.items():
             for pid in hosts.pids(number):
                 with contextlib.suppress(OSError):  # it has just ended
-                    look(pid, one)
+                    look(pid, sockets)
 
     trial.at_step("ports", 10, note)
     assert trial.train(hosts, "ports", workers=3, zero=2).workers == 3
-    for number, one in seen.items():
-        ours = [socket for socket in one.listening if "RayTrainWorker" in socket.process]
+    for number, sockets in seen.items():
+        ours = [socket for socket in sockets.listening if "RayTrainWorker" in socket.process]
         assert len([socket for socket in ours if socket.address in ("0.0.0.0", "::")]) == 1, ours
         assert {socket.address for socket in ours} <= {"0.0.0.0", "::", hosts.address(number)}, ours
 

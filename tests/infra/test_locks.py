@@ -72,7 +72,7 @@ def test_one_version_of_a_package_in_all_locks(locks: dict[str, Any]) -> None:
     versions: dict[str, set[str]] = {}
     for package in (package for packages in locks.values() for package in packages):
         versions.setdefault(package.name, set()).add(package.version.removesuffix("+cpu"))
-    assert not {name: found for name, found in versions.items() if len(found) > 1}
+    assert not {name: locked for name, locked in versions.items() if len(locked) > 1}
 
 
 def test_what_is_installed_is_what_the_locks_say_and_lacks_nothing(locks: dict[str, Any]) -> None:

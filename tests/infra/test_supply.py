@@ -57,7 +57,7 @@ def test_ranges(version: str, expected: bool, supply: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "count"),
+    ("case", "count"),
     [
         (advisory({"introduced": "0"}), 1),
         (advisory({"introduced": "0"}, {"last_affected": "1.5"}), 1),
@@ -70,8 +70,8 @@ def test_ranges(version: str, expected: bool, supply: ModuleType) -> None:
         ({"id": "X", "affected": [{"package": {"ecosystem": "npm", "name": "ab_c"}, "versions": ["1.5"]}]}, 0),
     ],
 )
-def test_advisories(one: dict[str, Any], count: int, supply: ModuleType) -> None:
-    assert len(supply.vulnerabilities({"ab-c": "1.5"}, iter([one]))) == count
+def test_advisories(case: dict[str, Any], count: int, supply: ModuleType) -> None:
+    assert len(supply.vulnerabilities({"ab-c": "1.5"}, iter([case]))) == count
 
 
 def test_advisories_come_as_folder_or_archive(

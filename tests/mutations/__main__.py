@@ -31,9 +31,9 @@ def main(words: list[str]) -> int:
         missed = []
         for number, change in enumerate(changes, 1):
             began = time.monotonic()
-            if not (found := noticed(change, tree)):
+            if not (is_noticed := noticed(change, tree)):
                 missed.append(change)
-            word = "noticed" if found else "UNNOTICED"
+            word = "noticed" if is_noticed else "UNNOTICED"
             print(
                 f"{number:3} of {len(changes)}  {word:9}  {time.monotonic() - began:4.0f} s  {change.name}", flush=True
             )

@@ -122,8 +122,8 @@ def test_a_network_goes_on_with_other_texts(way: str, folder: Path, networks: di
     numbers = report.numbers
     for when, of_step in (("start", first), ("after", last)):
         for source in ("manuals", "old"):
-            told = numbers[f"bits_per_byte/{when}/{source}"]
-            assert told == pytest.approx(of_step[f"validation/bits_per_byte/{source}"], rel=1e-4)
+            bits_per_byte = numbers[f"bits_per_byte/{when}/{source}"]
+            assert bits_per_byte == pytest.approx(of_step[f"validation/bits_per_byte/{source}"], rel=1e-4)
     assert numbers["gain/manuals"] > 0
     assert numbers["fertility/after/manuals"] < numbers["fertility/before/manuals"]
     assert "bits_per_byte/before/old" in numbers
@@ -167,7 +167,7 @@ def test_the_key_has_the_contents_of_the_folder_and_not_its_place(folder: Path, 
     assert {node.name: node for node in changed}["pretrain"].config != nodes[0]["pretrain"].config
 
 
-def told(path: Path, *settings: str) -> str:
+def refusal(path: Path, *settings: str) -> str:
     with pytest.raises(UserError) as caught:
         load(path, None, settings)
     assert "\n" not in str(caught.value)
@@ -194,38 +194,40 @@ def test_what_cannot_be_started_from_is_refused_in_one_sentence(
 
         return change
 
-    assert "weights as a pickle (pytorch_model.bin), and no pickle is opened" in told(changed(pickled))
-    assert "model.safetensors is not there" in told(changed(lambda place: (place / "model.safetensors").unlink()))
-    assert "holds neither tokenizer.json nor vocab.txt" in told(changed(lambda p: (p / "tokenizer.json").unlink()))
-    assert "which is none of text that transformers knows" in told(changed(of_config(model_type="resnet")))
-    assert "153 ids, and the network in" in told(changed(of_config(vocab_size=100)))
-    assert "its network has pad_token_id 3, and its tokenizer 0" in told(changed(of_config(pad_token_id=3)))
-    assert "there is no such folder" in told(recipe(tmp_path, "masked", tmp_path / "nowhere"))
+    assert "weights as a pickle (pytorch_model.bin), and no pickle is opened" in refusal(changed(pickled))
+    assert "model.safetensors is not there" in refusal(changed(lambda place: (place / "model.safetensors").unlink()))
+    assert "holds neither tokenizer.json nor vocab.txt" in refusal(changed(lambda p: (p / "tokenizer.json").unlink()))
+    assert "which is none of text that transformers knows" in refusal(changed(of_config(model_type="resnet")))
+    assert "153 ids, and the network in" in refusal(changed(of_config(vocab_size=100)))
+    assert "its network has pad_token_id 3, and its tokenizer 0" in refusal(changed(of_config(pad_token_id=3)))
+    assert "there is no such folder" in refusal(recipe(tmp_path, "masked", tmp_path / "nowhere"))
 
     path = recipe(tmp_path, "masked", networks["masked"])
-    assert "'bert' does not predict a token from those before it alone" in told(
+    assert "'bert' does not predict a token from those before it alone" in refusal(
         path, "objective.name=gpt", "corruption={kind: none}", "downstream=[]"
     )
-    assert "has 48, found 64; leave it out" in told(path, "network.config.hidden_size=64")
-    assert "is 'bert', found 'roberta'" in told(path, "network.architecture=roberta")
-    assert "has 32 positions are fewer than compose.length 64 needs; lower it" in told(path, "compose.length=64")
+    assert "has 48, found 64; leave it out" in refusal(path, "network.config.hidden_size=64")
+    assert "is 'bert', found 'roberta'" in refusal(path, "network.architecture=roberta")
+    assert "has 32 positions are fewer than compose.length 64 needs; lower it" in refusal(path, "compose.length=64")
     other = path.with_name("other.yaml")
     other.write_text(path.read_text().replace(f"kind: pretrained, add: {MORE}", "kind: wordpiece"))
-    assert "found 'wordpiece'; set it to pretrained" in told(other)
-    assert "'electra' starts from no network of others" in told(
+    assert "found 'wordpiece'; set it to pretrained" in refusal(other)
+    assert "'electra' starts from no network of others" in refusal(
         path, "objective.name=electra", "corruption={kind: masked-slots}", "downstream=[]"
     )
-    assert "tokenizer.path: missing" in told(path, "train.start=null", "network={architecture: bert}", "downstream=[]")
-    assert "takes one of experiment, folder and recipe" in told(path, "train.start.recipe=bert")
+    assert "tokenizer.path: missing" in refusal(
+        path, "train.start=null", "network={architecture: bert}", "downstream=[]"
+    )
+    assert "takes one of experiment, folder and recipe" in refusal(path, "train.start.recipe=bert")
 
 
 def test_a_job_and_a_weight_of_0_that_have_nothing_to_do(folder: Path, networks: dict[str, Path]) -> None:
     path = recipe(folder, "masked", networks["masked"], "odd")
-    assert "above 0 for what is to be trained on" in told(path, "order.weights.manuals=0.0")
-    assert "must not be below 0" in told(path, "order.weights.old=-1.0")
+    assert "above 0 for what is to be trained on" in refusal(path, "order.weights.manuals=0.0")
+    assert "must not be below 0" in refusal(path, "order.weights.old=-1.0")
     plain = tiny_predictions.recipe(folder, "masked")
-    told_of = told(plain, "downstream=[]", "downstream=[{name: told, task: adaptation}]")
-    assert "compares with the network that training starts from" in told_of
+    message = refusal(plain, "downstream=[]", "downstream=[{name: told, task: adaptation}]")
+    assert "compares with the network that training starts from" in message
 
 
 def test_a_checkpoint_of_what_had_started_from_a_folder_goes_on_without_the_folder_s_weights(
@@ -242,8 +244,12 @@ def test_a_checkpoint_of_what_had_started_from_a_folder_goes_on_without_the_fold
     whole = carried_out(folder, path, *longer)["pretrain"]
     assert extended.key != whole.key
     losses = [
-        {record["step"]: record["train/loss"] for record in read_records(one.path / METRICS) if "train/loss" in record}
-        for one in (extended, whole)
+        {
+            record["step"]: record["train/loss"]
+            for record in read_records(artifact.path / METRICS)
+            if "train/loss" in record
+        }
+        for artifact in (extended, whole)
     ]
     assert sorted(losses[0]) == [5, 6]
     assert all(losses[0][step] == losses[1][step] for step in losses[0])

@@ -37,8 +37,8 @@ def test_records_reach_the_tracker_and_only_new_ones_the_progress_line(tmp_path:
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with following_metrics(log, child, progress, 40) as logged:
         pass
-    assert [one["step"] for one in recorded] == [5, 10, 15] and recorded[0][LOSS] == 2.0
-    assert all("warnings" not in one for one in recorded)
+    assert [metrics["step"] for metrics in recorded] == [5, 10, 15] and recorded[0][LOSS] == 2.0
+    assert all("warnings" not in metrics for metrics in recorded)
     assert [(share, warning) for _, share, warning in said] == [(0.25, "odd"), (0.25, "odder"), (0.25, None)]
     assert all(line.startswith("step 10 of 40, loss 2.000, 50 tokens/s") for line, _, _ in said)
     assert {LOSS, LEARNING_RATE} <= logged and "warnings" not in logged

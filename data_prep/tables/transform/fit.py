@@ -159,9 +159,9 @@ class Moments:
         values = np.where(self._logs, symmetric_log(values), values)
         is_present = ~np.isnan(values)
         count = is_present.sum(0).astype(np.float64)
-        some = np.maximum(count, 1)
+        divisor = np.maximum(count, 1)
         with np.errstate(over="ignore", invalid="ignore"):  # values that cannot be scaled are reported by `fitted`
-            mean = np.where(is_present, values, 0).sum(0) / some
+            mean = np.where(is_present, values, 0).sum(0) / divisor
             squares = (np.where(is_present, values - mean, 0) ** 2).sum(0)
             total = np.maximum(self.count + count, 1)
             delta = np.where(count > 0, mean - self.mean, 0)

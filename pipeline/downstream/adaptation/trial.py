@@ -51,10 +51,10 @@ class Trial:
         before = after
         if added is not None:
             before, rows_before = self._as_before()
-            known["before"] = self._told("the network as it was", before, str(rows_before))
-        known["start"] = self._told("the network as training began", after, rows)
+            known["before"] = self._bits_per_byte("the network as it was", before, str(rows_before))
+        known["start"] = self._bits_per_byte("the network as training began", after, rows)
         trained = self.inputs["pretrained"].path / MODEL
-        known["after"] = self._told("the trained network", after, rows, export=trained)
+        known["after"] = self._bits_per_byte("the trained network", after, rows, export=trained)
         cut = {
             "before": by_source(self.inputs["corpus"].path, before),
             "after": by_source(self.inputs["corpus"].path, after),
@@ -98,7 +98,7 @@ class Trial:
     def _corpora(self) -> list[Any]:
         return mixture("train", self.settings["pretraining"], self.inputs["shards"])
 
-    def _told(self, who: str, tokenizer: Path, rows: str, export: Path | None = None) -> dict[str, float]:
+    def _bits_per_byte(self, who: str, tokenizer: Path, rows: str, export: Path | None = None) -> dict[str, float]:
         """Bits per byte of each source. export: weights; None: those of the folder that training starts from."""
         self.context.progress(f"asking {who}")
         config = self.settings["pretraining"]

@@ -24,7 +24,7 @@ LIKELY = 0.5  # probability from which on a token is called replaced
 AUROC, PRECISION, RATE = "auroc", "average_precision", "replaced"
 
 
-class Found(NamedTuple):
+class JudgedTokens(NamedTuple):
     """Tables, numbers by name, and a sentence."""
 
     tables: list[Table]
@@ -32,7 +32,9 @@ class Found(NamedTuple):
     verdict: str
 
 
-def found(parts: Sequence[Predictions], models: Models, words: Words, seed: int, count: int) -> Found | None:
+def judged_tokens(
+    parts: Sequence[Predictions], models: Models, words: Words, seed: int, count: int
+) -> JudgedTokens | None:
     """How well replaced tokens were told, in the first rows; None where the network judges no tokens."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -57,7 +59,8 @@ def found(parts: Sequence[Predictions], models: Models, words: Words, seed: int,
         f"It tells replaced tokens from true ones with an AUROC of {100 * own:.1f}; by how surprising they are to "
         f"n-grams, it is {100 * others:.1f} ({base})."
     )
-    return Found([Table("Replaced tokens", columns, rows), _examples(judged, words, seed, count)], numbers, verdict)
+    tables = [Table("Replaced tokens", columns, rows), _examples(judged, words, seed, count)]
+    return JudgedTokens(tables, numbers, verdict)
 
 
 def _first_rows(parts: Sequence[Judged]) -> Judged | None:

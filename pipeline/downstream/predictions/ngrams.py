@@ -155,7 +155,7 @@ class FillIns:
     def _of_side(self, models: list[KneserNey], contexts: np.ndarray, usable: np.ndarray) -> np.ndarray:
         p = np.empty((len(contexts), len(self.special)))
         for count, model in enumerate(models):
-            some = np.flatnonzero(usable == count)
-            if len(some):
-                p[some] = model.distributions(contexts[some])
+            rows = np.flatnonzero(usable == count)
+            if len(rows):
+                p[rows] = model.distributions(contexts[rows])
         return p

@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.rng import key
 from pipeline.downstream.predictions import figures
 from pipeline.downstream.predictions.job import Config
-from pipeline.downstream.predictions.judgements import Found
+from pipeline.downstream.predictions.judgements import JudgedTokens
 from pipeline.downstream.predictions.ngrams import BOTH, NAMES, ORDER, Scored
 from pipeline.downstream.predictions.weights import Moved
 from pipeline.reports.report import Figure, Report, Table
@@ -83,7 +83,7 @@ def interval(values: np.ndarray, rows: np.ndarray, seed: int) -> tuple[float, fl
 
 
 def build(
-    job: Config, measured: Measured, examples: Sequence[Table], judged: Found | None, out_dir: Path, seed: int
+    job: Config, measured: Measured, examples: Sequence[Table], judged: JudgedTokens | None, out_dir: Path, seed: int
 ) -> Report:
     """Draws into `out_dir/figures`. judged: of networks that judge tokens, too."""
     tables = [_main(measured, seed), *(judged.tables if judged else []), *examples]

@@ -22,7 +22,7 @@ from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.predictions import kneser_ney, ngrams, weights
 from pipeline.downstream.predictions.copying import copied
 from pipeline.downstream.predictions.examples import Chooser
-from pipeline.downstream.predictions.judgements import found
+from pipeline.downstream.predictions.judgements import judged_tokens
 from pipeline.downstream.predictions.ngrams import Contexts, FillIns, NextTokens, Scored
 from pipeline.downstream.predictions.report import NETWORK, UNTRAINED, Measured, build
 from pipeline.reports.report import Report
@@ -131,7 +131,7 @@ class Trial:
         chooser = Chooser(asked.network, models, self.preprocessor, self.seed, self.job.examples)
         shown = chooser.tables(trained.objective)
         progress("asking what was replaced")
-        judged = found(asked.network, models, chooser.words, self.seed, self.job.examples)
+        judged = judged_tokens(asked.network, models, chooser.words, self.seed, self.job.examples)
         return build(self.job, measured, shown, judged, out_dir, self.seed)
 
     def _predictor(self) -> Predictor:

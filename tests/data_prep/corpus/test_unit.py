@@ -54,11 +54,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     monkeypatch.setattr(table_units, "raw_batches", of_table)
     monkeypatch.setattr(image_units, "images", of_pictures)
 
-    def told() -> list[str]:
+    def read_since() -> list[str]:
         names, opened[:] = sorted(opened), []
         return names
 
-    return told
+    return read_since
 
 
 def test_a_run_that_was_ended_goes_on(

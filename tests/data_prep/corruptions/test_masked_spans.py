@@ -37,8 +37,8 @@ def reference(
     """One row, token by token, as the published `PairWithSpanMaskingScheme.mask` and `span_masking` go about it."""
     seen, positions = row.copy(), []
     lengths = np.cumsum(config.probabilities)[:-1]
-    for one in dict.fromkeys(sequence.tolist()):
-        places = [i for i in range(len(row)) if sequence[i] == one and row[i] not in SPECIALS.all]
+    for sequence_number in dict.fromkeys(sequence.tolist()):
+        places = [i for i in range(len(row)) if sequence[i] == sequence_number and row[i] not in SPECIALS.all]
         if not places:
             continue
         budget, mask, turn = math.ceil(config.rate * len(places)), set(), 0

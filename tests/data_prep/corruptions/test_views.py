@@ -80,9 +80,9 @@ def test_views_of_a_row_differ_between_each_other_and_between_epochs() -> None:
 
 
 def test_they_are_the_rows_own_whatever_the_batch() -> None:
-    whole, some = made(), np.random.default_rng(0).permutation(COUNT)[:50]
-    part = made(drawn().take(some))
-    assert all(np.array_equal(part[name], np.asarray(take(whole, some)[name])) for name in COLUMNS)
+    whole, rows = made(), np.random.default_rng(0).permutation(COUNT)[:50]
+    part = made(drawn().take(rows))
+    assert all(np.array_equal(part[name], np.asarray(take(whole, rows)[name])) for name in COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,8 @@ def test_log_normal_lengths_leave_little_padding() -> None:
     rng = np.random.default_rng(0)
     by_corpus = [np.clip(rng.lognormal(4, 0.8, rows), 1, 2000).astype(int) for rows in (3000, 1000)]
     corpora = [OrderCorpus(name, len(lengths), len(lengths)) for name, lengths in zip("ab", by_corpus, strict=True)]
-    for some in ([corpora[0]], corpora):
-        plain = Order(some, 0, block=1, window=1 << 30)
+    for mixed in ([corpora[0]], corpora):
+        plain = Order(mixed, 0, block=1, window=1 << 30)
         buckets = LengthBuckets(plain, lambda corpus, rows: by_corpus[corpus][rows], 32, 64, 0)
         samples = np.arange(64 * 32)
 
@@ -166,9 +166,9 @@ def test_a_mixture_keeps_its_samples_in_any_pieces(batch: int, window: int, seed
     count = 3 * window * batch
     whole = buckets.locate(np.arange(count))
     for start in range(0, count, window * batch):
-        some = slice(start, start + window * batch)
-        before = zip(*(part[some].tolist() for part in plain.locate(np.arange(count))), strict=True)
-        assert sorted(zip(*(part[some].tolist() for part in whole), strict=True)) == sorted(before)
+        samples_of_window = slice(start, start + window * batch)
+        before = zip(*(part[samples_of_window].tolist() for part in plain.locate(np.arange(count))), strict=True)
+        assert sorted(zip(*(part[samples_of_window].tolist() for part in whole), strict=True)) == sorted(before)
     samples = np.arange(min(cut, count), count)
     again = LengthBuckets(plain, lambda corpus, rows: lengths[corpus][rows], batch, window, seed).locate(samples)
     assert all(np.array_equal(part, all_[samples]) for part, all_ in zip(again, whole, strict=True))

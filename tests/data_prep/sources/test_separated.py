@@ -48,9 +48,9 @@ def test_quotes_between_tabs() -> None:
 def test_lines_without_quoting_are_never_lost(rows: list[tuple[str, str]]) -> None:
     """As many records as lines, whatever quotes there are."""
     lines = [f"{number}{a}\t{b}x" for number, (a, b) in enumerate(rows)]
-    found = tabs("\n".join(["one\ttwo", *lines]))
-    assert [line for line, _ in found] == list(range(1, len(lines) + 2))
-    assert [values[0] for _, values in found[1:]] == [line.split("\t")[0] for line in lines]
+    records = tabs("\n".join(["one\ttwo", *lines]))
+    assert [line for line, _ in records] == list(range(1, len(lines) + 2))
+    assert [values[0] for _, values in records[1:]] == [line.split("\t")[0] for line in lines]
 
 
 def test_three_readers_read_the_same(tmp_path: Path) -> None:

@@ -176,11 +176,11 @@ def test_of_many_rows_some_batches_are_read_the_same_ones_every_time(letters: Pa
     rows = rows_of(*([A] * (10 + n % 7) + [B] * (n % 5) for n in range(1000)))
     shards = written(tmp_path, rows, rows_per_batch=10)
     all_of_them = of_rows(shards, known(letters), 32)
-    some = of_rows(shards, known(letters), 32, max_tokens=shards.items // 4 + 1)
-    assert some == of_rows(Shards(tmp_path), known(letters), 32, max_tokens=shards.items // 4 + 1)
-    assert some["read"]["share"] == 0.25 and some["row_lengths"]["count"] == 250
-    assert (some["rows"], some["tokens"]) == (1000, shards.items)
-    assert some["padding_share"] == pytest.approx(all_of_them["padding_share"], abs=0.01)
+    sampled = of_rows(shards, known(letters), 32, max_tokens=shards.items // 4 + 1)
+    assert sampled == of_rows(Shards(tmp_path), known(letters), 32, max_tokens=shards.items // 4 + 1)
+    assert sampled["read"]["share"] == 0.25 and sampled["row_lengths"]["count"] == 250
+    assert (sampled["rows"], sampled["tokens"]) == (1000, shards.items)
+    assert sampled["padding_share"] == pytest.approx(all_of_them["padding_share"], abs=0.01)
 
 
 @settings(deadline=None)
@@ -276,10 +276,10 @@ def test_of_a_large_corpus_some_batches_are_read(make_corpus: Callable[..., Path
     )
     everything = stats.of_corpus(folder)["splits"]["train"]
     monkeypatch.setattr(stats_corpus.of_documents, "__defaults__", (1 << 18,))
-    some = stats.of_corpus(folder)["splits"]["train"]
-    assert some == stats.of_corpus(folder)["splits"]["train"]
-    assert some["documents"] == everything["documents"] > some["read"]["items"] > 0
-    assert 0 < some["read"]["share"] < 1 and some["document_lengths"]["count"] == some["read"]["items"]
+    sampled = stats.of_corpus(folder)["splits"]["train"]
+    assert sampled == stats.of_corpus(folder)["splits"]["train"]
+    assert sampled["documents"] == everything["documents"] > sampled["read"]["items"] > 0
+    assert 0 < sampled["read"]["share"] < 1 and sampled["document_lengths"]["count"] == sampled["read"]["items"]
 
 
 def test_what_is_no_corpus_is_a_sentence(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def jaccard(left: set, right: set) -> float:
     return len(left & right) / len(left | right)
 
 
-def found(signed: np.ndarray, scratch, rows_in_memory: int = 1 << 21, config=CONFIG) -> list[list[int]]:
+def pairs_of(signed: np.ndarray, scratch, rows_in_memory: int = 1 << 21, config=CONFIG) -> list[list[int]]:
     return [pair for array in near_duplicates(signed, config, scratch, rows_in_memory) for pair in array.tolist()]
 
 
@@ -54,7 +54,8 @@ def test_planted_duplicates_are_found_and_little_else(tmp_path):
             holders.setdefault(gram, []).append(row)
     candidates = {(i, j) for rows in holders.values() for i in rows for j in rows if i < j}
     alike = {pair for pair in candidates if jaccard(sets[pair[0]], sets[pair[1]]) >= 0.9}
-    pairs = {(first, row) for row, first in found(signatures([" ".join(text) for text in documents], CONFIG), tmp_path)}
+    signed = signatures([" ".join(text) for text in documents], CONFIG)
+    pairs = {(first, row) for row, first in pairs_of(signed, tmp_path)}
     assert len(alike) > 100 and len(pairs) > 100
     assert len(alike & pairs) / len(alike) >= 0.95
     assert sum(jaccard(sets[i], sets[j]) >= 0.7 for i, j in pairs) / len(pairs) >= 0.95
@@ -67,7 +68,7 @@ def test_neither_batches_nor_memory_nor_a_file_change_the_result(tmp_path):
     whole = signatures(texts, CONFIG)
     batches = [signatures(texts[start : start + 7], CONFIG) for start in range(0, len(texts), 7)]
     assert (np.concatenate(batches) == whole).all()
-    expected = found(whole, tmp_path)
+    expected = pairs_of(whole, tmp_path)
     assert len(expected) > 100
     rows = [row for row, _ in expected]
     assert rows == sorted(set(rows)) and all(first < row for row, first in expected)
@@ -75,7 +76,7 @@ def test_neither_batches_nor_memory_nor_a_file_change_the_result(tmp_path):
     np.save(tmp_path / "signatures.npy", whole)
     mapped = np.load(tmp_path / "signatures.npy", mmap_mode="r")
     for rows_in_memory in (20, 500, 3000):
-        assert found(mapped, tmp_path / "scratch", rows_in_memory) == expected
+        assert pairs_of(mapped, tmp_path / "scratch", rows_in_memory) == expected
 
 
 def test_signatures_are_pinned():
@@ -119,7 +120,7 @@ def test_only_words_count():
 
 def test_short_texts_are_compared_as_a_whole(tmp_path):
     texts = ["a b c", "a b c d", "A, B, C.", "", "!!!", "???", "!!!", "a b", "b a", ""]
-    assert found(signatures(texts, CONFIG), tmp_path) == [[2, 0], [6, 4], [9, 3]]
+    assert pairs_of(signatures(texts, CONFIG), tmp_path) == [[2, 0], [6, 4], [9, 3]]
 
 
 def test_a_chain_has_one_representative_and_long_buckets_are_no_trouble(tmp_path):
@@ -130,13 +131,13 @@ def test_a_chain_has_one_representative_and_long_buckets_are_no_trouble(tmp_path
         chain.append(edited(chain[-1], 0.005, rng))
     assert jaccard(ngrams(chain[0]), ngrams(chain[-1])) < 0.75
     signed = signatures([" ".join(text) for text in chain + chain[:1] * 500], CONFIG)
-    assert found(signed, tmp_path) == [[row, 0] for row in range(1, 509)]
+    assert pairs_of(signed, tmp_path) == [[row, 0] for row in range(1, 509)]
 
 
 def test_nothing_in_nothing(tmp_path):
     empty = signatures([], CONFIG)
-    assert empty.shape == (0, 128) and found(empty, tmp_path) == []
-    assert found(signatures(["alone"], CONFIG), tmp_path) == []
+    assert empty.shape == (0, 128) and pairs_of(empty, tmp_path) == []
+    assert pairs_of(signatures(["alone"], CONFIG), tmp_path) == []
 
 
 def test_bands_fit_the_threshold():

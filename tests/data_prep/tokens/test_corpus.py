@@ -26,9 +26,9 @@ class Corpus:
 
     def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, None]]:
         for start in range(0, len(self.documents), 3):
-            some = self.documents[start : start + 3]
-            sentences = pa.array([sentence for document in some for sentence in document], pa.string())
-            yield np.array([len(document) for document in some], np.int64), sentences, None
+            documents = self.documents[start : start + 3]
+            sentences = pa.array([sentence for document in documents for sentence in document], pa.string())
+            yield np.array([len(document) for document in documents], np.int64), sentences, None
 
 
 def corpus(*documents: list[str]) -> Corpus:

@@ -42,10 +42,10 @@ class Corpus:
 
     def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, np.ndarray]]:
         for start in range(0, len(self.documents), 2):
-            some = self.documents[start : start + 2]
-            sentences = pa.array([sentence for sentence, _ in chain(*some)], pa.string())
-            paragraphs = np.array([number for document in some for number in numbers(document)], np.int64)
-            yield np.array([len(document) for document in some], np.int64), sentences, paragraphs
+            documents = self.documents[start : start + 2]
+            sentences = pa.array([sentence for sentence, _ in chain(*documents)], pa.string())
+            paragraphs = np.array([number for document in documents for number in numbers(document)], np.int64)
+            yield np.array([len(document) for document in documents], np.int64), sentences, paragraphs
 
 
 def numbers(document: list[tuple[str, bool]]) -> list[int]:

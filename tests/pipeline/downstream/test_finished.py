@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
     "objective": {"name": "autoencoder"},
     "train": {"global_batch": 4, "steps": 6, "lr": 1e-2, "precision": "fp32", "log_every": 2},
 }
-ROWS = {"input": np.random.default_rng(0).integers(0, 256, (12, 1, 4, 4), np.uint8)}
+ROWS: dict[str, Any] = {"input": np.random.default_rng(0).integers(0, 256, (12, 1, 4, 4), np.uint8)}
 
 
 @pytest.fixture

@@ -47,15 +47,17 @@ def test_documents_are_taken_until_there_is_enough() -> None:
 def test_the_report_says_what_the_documents_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = writers.write(tmp_path / "network", "gpt2")
     monkeypatch.setattr(perplexity, "Corpus", lambda path, split: DOCUMENTS)
+    pretrained: Any = {"files": {}}
     inputs: Any = {
-        "pretrained": Artifact("pretrain-1", folder.parent, {"files": {}}, {}),
+        "pretrained": Artifact("pretrain-1", folder.parent, pretrained),
         "corpus": SimpleNamespace(path=tmp_path),
     }
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)
     report = run(Config.model_validate(JOB), {"seed": 0, "contents": {}, "keep_lines": False}, inputs, out, Context())
     write(report, out)
-    whole_report(Artifact("job-1", out, {"summary": report.summary, "config": {"job": JOB}}, {}))
+    manifest: Any = {"summary": report.summary, "config": {"job": JOB}}
+    whole_report(Artifact("job-1", out, manifest))
     nats = -sum(likelihood.log_likelihood for likelihood in Likelihood(writers.opened(folder)).texts(TEXTS))
     wanted = nats / math.log(2) / sum(len(text.encode()) for text in TEXTS)
     assert report.numbers["bits_per_byte/pretrained"] == pytest.approx(wanted)

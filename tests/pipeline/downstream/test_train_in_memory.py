@@ -10,6 +10,7 @@ import pytest
 
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.rng import key
+from data_prep.shards.rows import Rows
 from data_prep.shards.streams import CORRUPT, CORRUPT_HELD_OUT
 from pipeline.downstream import train_in_memory
 from pipeline.stage import Context
@@ -44,7 +45,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_held_out_rows_are_spoilt_by_a_stream_of_their_own_and_not_augmented(made: list[Any]) -> None:
     picture = np.zeros((1, 1, 9, 9), np.uint8)
     picture[0, 0, 4, 4] = 255
-    rows = {"input": np.repeat(picture, 20, 0)}
+    rows: Rows = {"input": np.repeat(picture, 20, 0)}
     done: list[float] = []
     context = Context(downloads=Path(), placement={"threads": 1})
     network = train_in_memory.trained(CONFIG, rows, 11, context, {"input": rows["input"][:9]}, done.append)
@@ -61,7 +62,7 @@ def test_held_out_rows_are_spoilt_by_a_stream_of_their_own_and_not_augmented(mad
 
 
 def test_without_held_out_rows_nothing_is_evaluated(made: list[Any]) -> None:
-    rows = {"input": np.zeros((40, 1, 9, 9), np.uint8)}
+    rows: Rows = {"input": np.zeros((40, 1, 9, 9), np.uint8)}
     train_in_memory.trained({**CONFIG, "augment": {}}, rows, 0, Context(downloads=Path(), placement={"threads": 1}))
     assert made[0]["held_out"] is None and made[0]["held_out_rows"] == 0 and made[0]["config"].global_batch == 32
     assert AugmentConfig().changes is False

@@ -124,8 +124,8 @@ def test_partners_of_held_out_pairs_are_of_the_same_source(tmp_path: Path) -> No
         own = source_of[document]
         words = set("".join(texts.texts(ragged(rows, "input").row(number).tolist())).split()) & set("xyz")
         assert words <= {own} or counts[own] == 1
-    told = [each.text for each in of_recipe(recipe, artifacts, tmp_path) if "one document is held" in each.text]
-    assert bool(told) == (1 in counts.values())
+    warnings = [each.text for each in of_recipe(recipe, artifacts, tmp_path) if "one document is held" in each.text]
+    assert bool(warnings) == (1 in counts.values())
 
 
 CHINESE = "今天天气很好，我们使用语言模型来预测下一个词的概率。"

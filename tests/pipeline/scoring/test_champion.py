@@ -259,12 +259,12 @@ def test_what_is_measured_is_of_the_rows_that_are_left(tmp_path: Path) -> None:
     rows, detector = corpus(tmp_path / "rows", labels=False), detectors.detector()
     inputs = ArrayCorpus(rows, "test").read(np.arange(64)).input
     flagged = detector.score(detector.inputs(inputs)).flag
-    some = flagged & (np.cumsum(flagged) % 2 == 0)
+    learned = flagged & (np.cumsum(flagged) % 2 == 0)
     good = drawn(tmp_path / "good")
-    training_rows.save(good, training_rows.of_rows(inputs)[some])
+    training_rows.save(good, training_rows.of_rows(inputs)[learned])
     verdict = champion.challenge(tmp_path / "home", "anomaly", good, rows)
-    assert (verdict.rows, verdict.left_out) == (64 - some.sum(), some.sum()) and some.any()
-    assert verdict.challenger == pytest.approx(flagged[~some].mean())
+    assert (verdict.rows, verdict.left_out) == (64 - learned.sum(), learned.sum()) and learned.any()
+    assert verdict.challenger == pytest.approx(flagged[~learned].mean())
 
 
 def test_too_few_rows_tell_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +37,12 @@ def score(folder: Path, *inbox: Path, settled: float = 60.0, detector: RowDetect
         )
 
 
-def read(folder: Path) -> list[dict[str, object]]:
+def read(folder: Path) -> list[dict[str, Any]]:
     tables = [pa.ipc.open_file(str(path)).read_all() for path in sorted(folder.glob(ledger.PATTERN))]
     return pa.concat_tables(tables).to_pylist() if tables else []
 
 
-def places(folder: Path) -> Counter[tuple[object, object]]:
+def places(folder: Path) -> Counter[tuple[str, int]]:
     return Counter((row["source"], row["position"]) for row in read(folder))
 
 

@@ -48,7 +48,7 @@ def rows_of(lines: list[str], first: int = 2) -> set[int]:
     return set(range(first, first + len(lines)))
 
 
-def found(folder: Path) -> dict[Any, bool]:
+def scored_by_position(folder: Path) -> dict[Any, bool]:
     """By position, whether a row was scored; each once."""
     rows = read(folder)
     assert max(places(folder).values(), default=1) == 1
@@ -65,7 +65,7 @@ def test_a_layout_of_a_package_is_none_of_other_files(tmp_path: Path) -> None:
     for count in (4, 10):
         path.write_text(detectors.HEADER + "".join(lines[:count]))
         assert score(tmp_path / "ledger", path.parent, detector=detector).tally.rejected == 0
-    assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
+    assert scored_by_position(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
 
 
 def test_rows_of_a_layout_without_a_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_rows_of_a_layout_without_a_header(tmp_path: Path, monkeypatch: pytest.M
     for count in (4, 10):
         path.write_text("".join(lines[:count]))
         score(tmp_path / "ledger", path.parent, detector=laid_out("wdbc"))
-    assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines, 1), True)
+    assert scored_by_position(tmp_path / "ledger") == dict.fromkeys(rows_of(lines, 1), True)
 
 
 @pytest.mark.parametrize("colour", ['5" red', 'a"b"c', '"re\nd"', '"a ""b"', '"5"" red"'])
@@ -88,7 +88,7 @@ def test_a_quote_opens_at_the_beginning_of_a_field(tmp_path: Path, colour: str) 
     assert score(tmp_path / "ledger", path.parent).tally.rows == 1
     path.write_text(detectors.HEADER + odd + lines[1] + lines[2])
     assert score(tmp_path / "ledger", path.parent).tally.rows == 2
-    assert set(found(tmp_path / "ledger")) == {2, 3 + odd[:-1].count("\n"), 4 + odd[:-1].count("\n")}
+    assert set(scored_by_position(tmp_path / "ledger")) == {2, 3 + odd[:-1].count("\n"), 4 + odd[:-1].count("\n")}
 
 
 COLOURS = ["red", "green", '"red"', '"re\nd"', '5" red', 'a"b"c', '"a ""b"', '"a"b', "", '"', '"\n"', "a,b", "r\red"]
@@ -116,7 +116,7 @@ def test_a_file_in_stretches_is_the_whole_file(seed: int) -> None:
                 old(path)
             score(Path(name) / "many", path.parent)
         score(Path(name) / "one", path.parent)
-        assert found(Path(name) / "many") == found(Path(name) / "one")
+        assert scored_by_position(Path(name) / "many") == scored_by_position(Path(name) / "one")
         at_once, many = (
             {row["position"]: row["score"] for row in read(Path(name) / ledger)} for ledger in ("one", "many")
         )
@@ -126,7 +126,7 @@ def test_a_file_in_stretches_is_the_whole_file(seed: int) -> None:
         (file,) = score_files.files_of(detector, [str(path)], Path(name))
         rows = [row for batch in score_files.score_file(detector, file, tally) for row in batch.to_pylist()]
         if tally.rows:
-            assert {row["position"]: row["rejected"] is None for row in rows} == found(Path(name) / "one")
+            assert {row["position"]: row["rejected"] is None for row in rows} == scored_by_position(Path(name) / "one")
 
 
 def test_rows_end_where_the_reader_ends_them_in_many_blocks(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_kill_before_a_part_is_replaced_changes_nothing(tmp_path: Path, monkey
         score(tmp_path / "ledger", path.parent)
     assert read(tmp_path / "ledger") == before and before[0]["rejected"]
     assert score(tmp_path / "ledger", path.parent).tally.rows == 3
-    assert found(tmp_path / "ledger") == {2: True, 3: True, 4: True}
+    assert scored_by_position(tmp_path / "ledger") == {2: True, 3: True, 4: True}
 
 
 # -- the last row ------------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_a_last_row_without_a_line_end_is_whole_after_a_while(tmp_path: Path, en
     third = len((detectors.HEADER + "".join(lines[:5])).replace("\n", end).encode()) - len(end)
     path.write_bytes(content[:third])
     assert score(tmp_path / "ledger", path.parent).waiting == {"inbox/a.csv": len(lines[4]) - 1}
-    assert sorted(found(tmp_path / "ledger")) == [2, 3, 4, 5]
+    assert sorted(scored_by_position(tmp_path / "ledger")) == [2, 3, 4, 5]
     assert score(tmp_path / "ledger", old(path).parent).tally.rows == 1
     assert score(tmp_path / "ledger", path.parent) == NOTHING
     for stop in (third + 1, third + len(end)):  # its line end comes
@@ -242,7 +242,7 @@ def test_a_last_row_without_a_line_end_is_whole_after_a_while(tmp_path: Path, en
         assert score(tmp_path / "ledger", old(path).parent) == NOTHING
     path.write_bytes(content)
     assert score(tmp_path / "ledger", path.parent).tally.rows == 3
-    assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
+    assert scored_by_position(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
 
 
 def test_a_file_that_was_written_to_since_it_was_listed_is_not_settled(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_file_that_was_written_to_since_it_was_listed_is_not_settled(tmp_path:
     with Ledger.held(tmp_path / "ledger") as ledger:
         assert ledger.score(detector, "name", files).waiting == {"a.csv": 9}
     assert score(tmp_path / "ledger", path).tally.rows == 1
-    assert found(tmp_path / "ledger") == {2: True, 3: True}
+    assert scored_by_position(tmp_path / "ledger") == {2: True, 3: True}
 
 
 @settings(max_examples=40, deadline=None)
@@ -275,7 +275,7 @@ def test_line_ends_may_come_before_or_after_a_pass(seed: int) -> None:
                     path.write_bytes(text[:stop].encode())
                     assert score(Path(name) / "many", old(path)).replaced == []
         score(Path(name) / "one", path)
-        assert found(Path(name) / "many") == found(Path(name) / "one")
+        assert scored_by_position(Path(name) / "many") == scored_by_position(Path(name) / "one")
 
 
 def test_a_last_row_that_goes_on_after_it_was_scored_is_scored_again(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_a_header_or_an_empty_line_is_no_row(tmp_path: Path) -> None:
     assert score(tmp_path / "ledger", path.parent) == NOTHING._replace(known={"inbox/a.csv": 1})
     path.write_text(texts[-1] + lines[0] + "\n" + lines[1])
     assert score(tmp_path / "ledger", path.parent).tally.rows == 1
-    assert found(tmp_path / "ledger") == {4: True, 6: True}
+    assert scored_by_position(tmp_path / "ledger") == {4: True, 6: True}
 
 
 def test_a_book_in_the_inbox_is_no_input(tmp_path: Path) -> None:
@@ -390,15 +390,15 @@ def test_what_was_not_told_is_told_by_the_next_pass(tmp_path: Path) -> None:
     assert [part.file for part in again.earlier] == ["inbox/c.csv", "inbox/a.csv"]
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_a_part_that_was_replaced_is_not_told_again(tmp_path: Path, told: bool) -> None:
+@pytest.mark.parametrize("is_marked", [False, True])
+def test_a_part_that_was_replaced_is_not_told_again(tmp_path: Path, is_marked: bool) -> None:
     """Of half a file, then of the whole: what is told is what the ledger holds, once."""
     path, folder = tmp_path / "inbox" / "a.csv", tmp_path / "ledger"
     put(path, 4)
     path.write_text(detectors.HEADER + "1,2\n")
     half = to_tell(folder, path.parent)
     assert (half.tally.rows, half.tally.rejected, len(half.parts)) == (0, 1, 1)
-    if told:
+    if is_marked:
         mark_told(folder, half.parts)
     put(path, 4)
     whole = to_tell(folder, path.parent)

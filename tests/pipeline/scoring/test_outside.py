@@ -74,8 +74,8 @@ def detector(scale: str, score: str = STANDARDISED) -> RowDetector:
     )
     scorer = Scorer.fit([model], transform.apply(train))
     normal = [
-        (scorer.scores(transform.within(transform.apply(some)), SAMPLES)[score], transform.outside(some))
-        for some in (train, held_out)
+        (scorer.scores(transform.within(transform.apply(values)), SAMPLES)[score], transform.outside(values))
+        for values in (train, held_out)
     ]
     made = RowDetector(scorer, score, 0.0, Baseline({}, {}), transform, SAMPLES, usual=Usual.of(*normal))
     inputs = made.inputs(held_out)

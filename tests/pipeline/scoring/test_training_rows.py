@@ -40,9 +40,9 @@ def test_documents_are_told_by_their_text(tmp_path: Path) -> None:
     """Not by their names or the split that they are in."""
     texts = [f"This is text {number}. It is about {number * number} things." for number in range(30)]
     digests_of = {}
-    for name, some, split in (("a", texts, 0.3), ("b", texts[::-1], 0.6)):
+    for name, documents, split in (("a", texts, 0.3), ("b", texts[::-1], 0.6)):
         (tmp_path / name).mkdir()
-        for number, text in enumerate(some):
+        for number, text in enumerate(documents):
             (tmp_path / name / f"{number}.txt").write_text(text)
         source = SourceConfig(path=str(tmp_path / name))
         config = SplitConfig(validation=0.1, test=split)

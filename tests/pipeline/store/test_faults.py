@@ -302,7 +302,7 @@ class FullStream:
 
 def test_a_half_written_remote_file_is_removed(tmp_path, monkeypatch):
     store = Store(fs._MockFileSystem(), cache=tmp_path)
-    system, opened = store._files._system, []
+    system, opened = vars(store._files)["_system"], []
 
     class Full:
         type_name = "s3"
@@ -347,5 +347,6 @@ def test_without_hard_links_a_manifest_is_still_committed_once(tmp_path, monkeyp
     artifact, _ = store.produce(STAGE, {})
     assert store.verify(artifact) == []
     assert not store._files.put_new(KEY, MANIFEST, b"another")
-    assert store.get(KEY).manifest == artifact.manifest
+    stored = store.get(KEY)
+    assert stored is not None and stored.manifest == artifact.manifest
     assert not list(Path(tmp_path / KEY).glob(".*"))

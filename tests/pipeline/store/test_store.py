@@ -20,6 +20,13 @@ from pipeline.store import store as store_module
 from pipeline.store.store import MANIFEST, Store
 from tests.pipeline.store.stores import KEY, WRITE, fresh, write
 
+
+def path_of(store: Store, key: str) -> Path:
+    artifact = store.get(key)
+    assert artifact is not None
+    return artifact.path
+
+
 # -- making and finding again -----------------------------------------------------------------------------------------
 
 
@@ -52,12 +59,12 @@ def test_a_stage_reads_its_inputs_and_gets_a_context(store, tmp_path):
     artifact, _ = store.produce(Stage("child", 1, child), config, {"parent": parent}, context)
     assert (artifact.path / "read").read_text() == "ab"
     assert lines == [("half", 0.5)]
-    got_config, got = seen[0]
-    assert got_config == artifact.config == {"text": "b", "sizes": [1, 2], "licences": ["CC-BY-4.0"]}
-    assert got.key == artifact.key
-    assert got.attempt == artifact.manifest["attempt"]
-    assert got.work == store.work(artifact.key)
-    assert got.downloads == store.downloads
+    config_given, context_given = seen[0]
+    assert config_given == artifact.config == {"text": "b", "sizes": [1, 2], "licences": ["CC-BY-4.0"]}
+    assert context_given.key == artifact.key
+    assert context_given.attempt == artifact.manifest["attempt"]
+    assert context_given.work == store.work(artifact.key)
+    assert context_given.downloads == store.downloads
     assert artifact.manifest["inputs"] == {"parent": {"key": parent.key, "digest": parent.output_digest}}
     assert artifact.manifest["provenance"]["licences"] == ["CC-BY-4.0", "MIT"]
     assert artifact.manifest["provenance"]["placement"] == {"workers": 2}
@@ -320,15 +327,15 @@ def test_a_remote_copy_is_checked_when_it_is_fetched(tmp_path):
     artifact, _ = store.produce(WRITE, {"text": "abc"})
     remote = tmp_path / "root" / artifact.key / artifact.manifest["attempt"]
     (remote / "read").write_text("abd")
-    assert store.get(artifact.key).path.is_dir(), "this machine's own copy is whole"
+    assert path_of(store, artifact.key).is_dir(), "this machine's own copy is whole"
     with pytest.raises(UserError, match="read is damaged"):
-        _ = fresh(store).get(artifact.key).path
+        path_of(fresh(store), artifact.key)
     (remote / "read").unlink()
     with pytest.raises(UserError, match="read is missing"):
-        _ = store.get(artifact.key).path
+        path_of(store, artifact.key)
     assert [path.name for path in (tmp_path / "cache" / ".copies" / artifact.key).iterdir()] == []
     (remote / "read").write_text("abc")
-    assert (store.get(artifact.key).path / "read").read_text() == "abc"
+    assert (path_of(store, artifact.key) / "read").read_text() == "abc"
 
 
 def test_a_uri_shows_no_credentials():

@@ -54,7 +54,9 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        BertForPreTraining(config).to(torch.bfloat16).save_pretrained(folder)
+        network = BertForPreTraining(config)
+        torch.nn.Module.to(network, torch.bfloat16)
+        network.save_pretrained(folder)
     return folder
 
 

@@ -67,7 +67,7 @@ def test_files_of_another_home_stay_there(tmp_path: Path) -> None:
     for home in (first, moved):
         client = Server(home, None).client
         experiment = client.get_experiment_by_name("shared")
-        assert experiment.artifact_location == f"{second.as_uri()}/mlflow/artifacts/shared"
+        assert experiment is not None and experiment.artifact_location == f"{second.as_uri()}/mlflow/artifacts/shared"
         (run_kept,) = client.search_runs([experiment.experiment_id])
         assert [file.path for file in client.list_artifacts(run_kept.info.run_id)] == ["note.txt"]
         if home is first:

@@ -120,7 +120,7 @@ def test_only_metrics_of_one_run_are_sent_together(operations: list[dict[str, An
     assert [end for _, end in groups] == [sum(len(g) for g, _ in groups[: n + 1]) - 1 for n in range(len(groups))]
     for group, _ in groups:
         if len(group) > 1:
-            kinds = {operation and (operation["op"], operation["id"]) for operation in group}
+            kinds = {(operation["op"], operation["id"]) if operation else None for operation in group}
             assert kinds in ({("metrics", "a")}, {("metrics", "b")})
             assert sum(len(operation["values"]) for operation in group if operation) <= 1000
 

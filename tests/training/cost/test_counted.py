@@ -179,8 +179,8 @@ def test_what_was_watched_is_told_whole() -> None:
     cost = Cost(1_000_000, "rows", row_units=1, row_targets=0, row_flops=0.0, activations=0.0, shape=None)
     for settings in ({}, {"zero": 1}, {"zero": 2, "offload_optimizer": "cpu"}, {"zero": 3, "offload_optimizer": "cpu"}):
         placement = PlacementConfig.model_validate({"workers": 2, **settings})
-        told = watched_memory(cost, placement, "adamw", False, "worker", Trial(1e8, 3e8, placement))
-        assert told.total == pytest.approx(4e8)
+        memory = watched_memory(cost, placement, "adamw", False, "worker", Trial(1e8, 3e8, placement))
+        assert memory.total == pytest.approx(4e8)
 
 
 @pytest.mark.slow

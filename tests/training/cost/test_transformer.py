@@ -168,8 +168,8 @@ def test_activations_follow_the_rows() -> None:
 
 def test_offload_moves_state_from_a_gpu_to_its_host() -> None:
     stay = held(workers=8, zero=3)
-    some = held(workers=8, zero=3, offload_optimizer="cpu")
+    optimizer = held(workers=8, zero=3, offload_optimizer="cpu")
     most = held(workers=8, zero=3, offload_optimizer="cpu", offload_parameters="cpu")
-    assert stay.total > some.total > most.total
-    assert stay.host == 0 < some.host < most.host
-    assert some.moments == 0 and most.weights == 0
+    assert stay.total > optimizer.total > most.total
+    assert stay.host == 0 < optimizer.host < most.host
+    assert optimizer.moments == 0 and most.weights == 0

@@ -74,8 +74,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
     for both in (trained, spared):
         both.backward(both.module(x).square().sum())
         both.step(0.1)
-    for one, other in zip(trained.module.parameters(), spared.module.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for parameter, other in zip(trained.module.parameters(), spared.module.parameters(), strict=True):
+        assert torch.equal(parameter, other)
 
 
 def test_gradients_are_summed_once_each_whatever_the_buckets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import BertConfig, BertForMaskedLM, MistralConfig, MistralForCausalLM
@@ -14,7 +15,7 @@ from training.inference.generation.decoding import Decoding
 from training.inference.generation.generate import Generator
 from training.inference.language_model import open_language_model
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 1,
     "num_attention_heads": 2,

@@ -140,8 +140,8 @@ def test_samples_of_a_vae(tmp_path: Path) -> None:
     training = tiny_arrays.training("vae")
     training.export(tmp_path)
     sampler = open_sampler(tmp_path)
-    samples = [sampler.sample(300, torch.Generator().manual_seed(seed))["input"] for seed in (1, 1, 2)]
-    assert np.asarray(samples[0]).shape == (300, tiny_arrays.WIDTH)
+    samples = [np.asarray(sampler.sample(300, torch.Generator().manual_seed(seed))["input"]) for seed in (1, 1, 2)]
+    assert samples[0].shape == (300, tiny_arrays.WIDTH)
     assert np.array_equal(samples[0], samples[1]) and not np.array_equal(samples[0], samples[2])
     with torch.no_grad():
         model: Any = training.objective.model  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,12 +26,13 @@ CPU = torch.device("cpu")
 SPECIALS = tiny.SPECIALS
 
 
-def network(seed: int = 0, kind: str = "BertForMaskedLM") -> torch.nn.Module:
+def network(seed: int = 0, kind: str = "BertForMaskedLM") -> Any:
     """Of so large weights that tokens differ much."""
     import transformers
 
     torch.manual_seed(seed)
-    config = transformers.BertConfig(**tiny.NETWORK.config, vocab_size=SPECIALS.vocabulary, initializer_range=0.5)
+    shape: dict[str, Any] = tiny.NETWORK.config
+    config = transformers.BertConfig(**shape, vocab_size=SPECIALS.vocabulary, initializer_range=0.5)
     config._attn_implementation = "eager"
     return getattr(transformers, kind)(config).eval()
 
@@ -168,7 +170,7 @@ def test_what_training_makes_usual_is_less_surprising() -> None:
         corpus([[row] for row in rows]) for rows in (usual, noisy, map(random.permutation, usual))
     )
     run = tiny.training(sentence="none", dropout=0.0, steps=300, global_batch=64, lr=1e-2, warmup_steps=30)
-    model = run.objective.networks()["model"].model
+    model: Any = run.objective.networks()["model"].model
     before = scorer(32, 7, model).surprisals(usual).mean()
     run.run()
     likelihood = scorer(32, 7, model)

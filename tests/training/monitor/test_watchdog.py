@@ -119,7 +119,7 @@ def test_stacks_are_waited_for_until_the_last_can_have_been_written(limit: float
 
 
 def test_who_is_late_is_judged_by_what_each_wrote() -> None:
-    def told(*workers: str) -> str:
+    def judged(*workers: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
             for rank, text in enumerate(workers):
                 (Path(folder) / f"rank-{rank}.txt").write_text(text)
@@ -129,11 +129,11 @@ def test_who_is_late_is_judged_by_what_each_wrote() -> None:
         values = f'"rank": 0, "step": 3, "count": {count}, "place": "computing", "seconds": 9.4, '
         return f'{{{values}"waits": {str(waits).lower()}}}\nThread 0x1 …\n'
 
-    late = told(line(5, True), line(4, True))
+    late = judged(line(5, True), line(4, True))
     assert "worker 1 did not arrive (it has been computing for 9 s), and 0 waited longer than 9 s" in late
     # All as far as each other: who is not in a call that waits is what the others wait for.
-    assert "worker 0 did not arrive (it has been computing" in told(line(5, False), line(5, True))
-    assert told(line(5, True), line(5, True)) == (
+    assert "worker 0 did not arrive (it has been computing" in judged(line(5, False), line(5, True))
+    assert judged(line(5, True), line(5, True)) == (
         "training stood still at step 3: every worker has waited for the others for 9 s; "
         "the stacks are in F/rank-*.txt."
     )

@@ -74,9 +74,10 @@ def test_the_loss_is_the_definition(options: dict[str, Any]) -> None:
     generator, discriminator = built.network.generator.model, built.network.model
     fill, detect, fakes, right = [], [], 0, 0
     for number in range(num_rows(rows)):
-        seen, slots = torch.tensor(rows["seen"].row(number).astype(int))[None], rows["target_positions"].row(number)
-        true, draws = rows["target_ids"].row(number).astype(int), rows["draw"].row(number)
-        types = torch.tensor(rows["segment"].row(number).astype(int))[None]
+        seen = torch.tensor(ragged(rows, "seen").row(number).astype(int))[None]
+        slots = ragged(rows, "target_positions").row(number)
+        true, draws = ragged(rows, "target_ids").row(number).astype(int), ragged(rows, "draw").row(number)
+        types = torch.tensor(ragged(rows, "segment").row(number).astype(int))[None]
         original = seen.clone()
         original[0, slots.astype(int)] = torch.tensor(true)
         with torch.no_grad():
@@ -211,7 +212,7 @@ def test_sequences_of_a_packed_row_are_worth_rows_of_their_own() -> None:
     together = packed({name: column for name, column in rows.items() if name != "draw"}, LENGTH)
     for each in (rows, together):  # one draw for all slots: packed, a slot has another position
         each["draw"] = Ragged(
-            np.full(len(ragged(each, "target_ids").values), 0.3, np.float32), each["target_ids"].offsets
+            np.full(len(ragged(each, "target_ids").values), 0.3, np.float32), ragged(each, "target_ids").offsets
         )
     (means, weights, gradients), (means_packed, weights_packed, gradients_packed) = (
         losses_and_gradients(built, each) for each in (rows, together)

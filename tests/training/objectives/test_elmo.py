@@ -95,7 +95,7 @@ def test_reading_a_word_is_the_published_formula() -> None:
 def test_the_lstm_is_torchs_but_for_clips_and_the_forget_gate(clip: float) -> None:
     torch.manual_seed(0)
     ours, x = ProjectedLSTM(CONFIG.model_copy(update={"clip": clip})), torch.randn(3, 7, 16)
-    theirs = nn.LSTM(16, 24, proj_size=16, batch_first=True)
+    theirs: Any = nn.LSTM(16, 24, proj_size=16, batch_first=True)
     order = torch.cat([torch.arange(24) + 24 * gate for gate in (0, 2, 1, 3)])  # input, forget, new, output
     with torch.no_grad():
         theirs.weight_ih_l0.copy_(ours.given.weight[order])
@@ -144,8 +144,8 @@ def test_padding_changes_nothing() -> None:
     built, short, long = objective(), [2, 7, 8, 3], [2, *range(7, 20), 3]
     alone, beside = states(built, rows_of(short)), states(built, rows_of(short, long))
     assert len(alone) == 3  # layer 0 and two of LSTMs
-    for one, both in zip(alone, beside, strict=True):
-        torch.testing.assert_close(both[0, :4], one[0], atol=1e-6, rtol=1e-5)
+    for of_one, of_both in zip(alone, beside, strict=True):
+        torch.testing.assert_close(of_both[0, :4], of_one[0], atol=1e-6, rtol=1e-5)
     assert torch.equal(alone[0][0, :, :16], alone[0][0, :, 16:])
     assert reversal(torch.tensor([3, 4]), 4).tolist() == [[2, 1, 0, 3], [3, 2, 1, 0]]
 
@@ -185,7 +185,7 @@ def test_a_fused_softmax_computes_the_same() -> None:
     assert fast.network.head is not None
     batch = plain.collate(rows_of([2, 7, 8, 9, 3], [2, 10, 3]))
     for built in (plain, fast):
-        sum(built._loss(built.networks(), batch).sums.values()).backward()
+        torch.stack([*built._loss(built.networks(), batch).sums.values()]).sum().backward()
     for (name, parameter), (_, other) in zip(
         plain.network.named_parameters(), fast.network.named_parameters(), strict=True
     ):

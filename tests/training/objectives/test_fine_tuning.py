@@ -20,8 +20,9 @@ def objective(pooling: Any) -> FineTuning:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=24, attn_implementation="eager",
+        max_position_embeddings=24,
     )  # fmt: skip
+    config._attn_implementation = "eager"
     return FineTuning(BertModel(config), Path(), ["a", "b", "c"], pooling, pad=0)
 
 

@@ -89,8 +89,8 @@ def test_accuracy_is_of_the_tokens_that_are_predicted(architecture: str) -> None
     with torch.no_grad():
         guesses = [built.network.model(input_ids=torch.tensor([text])).logits[0, :-1].argmax(-1) for text in texts]
         texts[0][1:] = guesses[0].tolist()  # right at least where it is asked about the first token
-        told = [built.network.model(input_ids=torch.tensor([text])).logits[0, :-1].argmax(-1) for text in texts]
-        correct = sum(int((row == torch.tensor(text[1:])).sum()) for row, text in zip(told, texts, strict=True))
+        predicted = [built.network.model(input_ids=torch.tensor([text])).logits[0, :-1].argmax(-1) for text in texts]
+        correct = sum(int((row == torch.tensor(text[1:])).sum()) for row, text in zip(predicted, texts, strict=True))
         loss = built._loss(built.networks(), built.collate(apart(texts)))
     assert 0 < correct < 36 and loss.metrics["lm_accuracy"] == (correct, 36)
 

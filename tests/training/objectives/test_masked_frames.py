@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def rows(count: int = 6) -> Rows:
 def test_loss_falls_and_the_export_opens(tmp_path: Path) -> None:
     torch.manual_seed(0)
     facts = DataFacts(kind="sound", columns=("input",), shape=(4,), length=50)
-    objective = objectives.build(ObjectiveConfig(name="masked-frames"), {"model": NETWORK}, facts, "cpu")
+    objective: Any = objectives.build(ObjectiveConfig(name="masked-frames"), {"model": NETWORK}, facts, "cpu")
     model, batch = objective.networks()["model"], objective.collate(rows())
     (turn,) = objective.turns("train", 0)
     rebuilt = model(batch["frames"], batch["attention_mask"], batch["target_positions"])

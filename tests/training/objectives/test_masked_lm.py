@@ -64,11 +64,10 @@ def test_an_export_opens_elsewhere(architecture: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_layers_that_share_weights_work_as_often_as_they_are_run(groups: int) -> None:
-    kind = transformers.AlbertConfig(vocab_size=48, **ALBERT | {"num_hidden_layers": 4, "num_hidden_groups": groups})
-    albert = transformers.AlbertModel(kind, add_pooling_layer=False)
-    bert = transformers.BertModel(
-        transformers.BertConfig(vocab_size=48, **SHAPE | {"num_hidden_layers": 4}), add_pooling_layer=False
-    )
+    shared: dict[str, Any] = {**ALBERT, "num_hidden_layers": 4, "num_hidden_groups": groups}
+    unshared: dict[str, Any] = {**SHAPE, "num_hidden_layers": 4}
+    albert = transformers.AlbertModel(transformers.AlbertConfig(vocab_size=48, **shared), add_pooling_layer=False)
+    bert = transformers.BertModel(transformers.BertConfig(vocab_size=48, **unshared), add_pooling_layer=False)
     mapping = 16 * 32
     assert encoder_flops(albert)[0] == encoder_flops(bert)[0] + mapping
     assert matrix_parameters(albert) == mapping + groups * (encoder_flops(bert)[0] // 4)

@@ -25,6 +25,7 @@ from data_prep.corruptions import build as build_corruption
 from data_prep.corruptions import config_of
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from data_prep.shards.rows import Rows
 from flows.show.inspect import Reading, inspect
 from pipeline.recipe import load
 from pipeline.recipe.recipe import Recipe
@@ -132,27 +133,29 @@ def test_every_method_of_the_protocol_is_in_its_table() -> None:
 
 def test_it_learns_and_what_it_exports_opens(module: ModuleType, tmp_path: Path) -> None:
     trainer = training_of(steps=200)
-    before = {name: p.detach().clone() for name, p in trainer.objective.network.named_parameters()}
+    objective: Any = trainer.objective
+    before = {name: p.detach().clone() for name, p in objective.network.named_parameters()}
     start, summary = trainer.evaluate(), trainer.run()
     after = trainer.evaluate()
     assert 0.9 < start["validation/squared-error"] < 1.5  # measurements are standardised
     assert after["validation/squared-error"] < 0.35 * start["validation/squared-error"]
     assert summary["shown"] == ["squared-error"] and summary["step"] == 200
-    for name, parameter in trainer.objective.network.named_parameters():
+    for name, parameter in objective.network.named_parameters():
         assert not torch.equal(parameter, before[name]), name
     trainer.export(tmp_path / "model")
-    rows = {"input": measurements()[:5]}
+    rows: Rows = {"input": measurements()[:5]}
     with torch.no_grad():
-        wanted = trainer.objective.encoder(torch.from_numpy(rows["input"]))
+        wanted = objective.encoder(torch.from_numpy(measurements()[:5]))
     np.testing.assert_allclose(open_encoder(tmp_path / "model").encode(rows).values, wanted.numpy(), atol=1e-5)
 
 
 def test_the_loss_is_the_mean_over_what_is_hidden(module: ModuleType) -> None:
     trainer = training_of(steps=1)
+    objective: Any = trainer.objective
     rows = trainer.stream.read(np.arange(64))
     seen, clean = (torch.from_numpy(np.asarray(rows[name])) for name in ("seen", "input"))
     with torch.no_grad():
-        predicted = trainer.objective.network(seen)
+        predicted = objective.network(seen)
     assert (seen != clean).sum(1).tolist() == [9] * 64  # 30 % of 30
     by_hand = (predicted - clean)[seen != clean].square().mean()
     records: list[dict[str, Any]] = []
@@ -174,7 +177,7 @@ def test_a_resumed_run_is_the_whole_run(kind: str, module: ModuleType, tmp_path:
         if stops_after is not None:
             run.stop = lambda: len(losses(records)) >= stops_after
         assert run.run()["stopped"] == (stops_after is not None)
-        return losses(records), run.objective.network.state_dict()
+        return losses(records), run.objective.networks()["model"].state_dict()
 
     whole, weights = trained(None)
     first, _ = trained(tmp_path / "checkpoints", stops_after=3)

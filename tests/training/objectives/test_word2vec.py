@@ -111,7 +111,7 @@ def test_windows_are_laid_over_the_words_that_are_kept(shared: int) -> None:
     assert (pairs == expected).all()
     assert built._weights(built.collate(drawn)) == {"negative-sampling": expected.sum()}
     noise = ragged(drawn, "noise")
-    sizes = sum(reach(ragged(drawn, "half")))
+    sizes = np.add(*reach(ragged(drawn, "half")))
     assert noise.lengths.tolist() == [5 * -(-sizes[:75].sum() // shared), 5 * -(-2 // shared), 0]
     # Each prediction stands against its five words of noise, but for the word that it predicts.
     assert 4.5 * expected.sum() < against.sum() < 5 * expected.sum()
@@ -153,8 +153,8 @@ def test_draws_are_those_of_the_row_in_any_batch() -> None:
     order = np.array([7, 2, 11])
     part = built.drawn(take(rows, order), Draws(5, 0, order))
     for name, column in take(whole, order).items():
-        values = (c.values if isinstance(c, Ragged) else c for c in (column, part[name]))
-        assert np.array_equal(*values), name
+        ours, theirs = (c.values if isinstance(c, Ragged) else c for c in (column, part[name]))
+        assert np.array_equal(ours, theirs), name
     other = built.drawn(rows, Draws(5, 0, np.arange(12) + 12))
     assert not np.array_equal(ragged(other, "kept").values, ragged(whole, "kept").values)
 
@@ -255,7 +255,8 @@ def test_it_learns_which_words_belong_together(model: str) -> None:
     before, summary = learning.evaluate(), learning.run()
     assert before["validation/loss"] == pytest.approx(6 * np.log(2), rel=0.05)  # outputs are 0: σ = ½
     assert summary["validation/loss"] < before["validation/loss"] - 0.3
-    vectors = F.normalize(learning.objective.networks()["model"].input.weight.detach()[2:])
+    network: Any = learning.objective.networks()["model"]
+    vectors = F.normalize(network.input.weight.detach()[2:])
     topic = torch.arange(40) // 20
     alike = (vectors @ vectors.T).fill_diagonal_(-1)
     assert (topic[alike.argmax(1)] == topic).all()
@@ -263,7 +264,7 @@ def test_it_learns_which_words_belong_together(model: str) -> None:
 
 def test_words_that_are_not_met_keep_their_vectors() -> None:
     learning = training(steps=2)
-    network = learning.objective.networks()["model"]
+    network: Any = learning.objective.networks()["model"]
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     learning.run()
     for name, parameter in network.named_parameters():
@@ -273,7 +274,7 @@ def test_words_that_are_not_met_keep_their_vectors() -> None:
 
 def test_no_vector_moves_further_than_clip_allows() -> None:
     learning = training(steps=1, clip=1e-3, lr=0.5)
-    network = learning.objective.networks()["model"]
+    network: Any = learning.objective.networks()["model"]
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     learning.run()
     assert torch.equal(network.input.weight.detach(), before["input.weight"])  # outputs are 0 in the first step
@@ -310,9 +311,10 @@ def test_a_resumed_run_is_bit_equal(tmp_path: Path) -> None:
 
 
 def test_an_optimizer_that_changes_all_rows_is_refused() -> None:
-    for wrong in ({"optimizer": "adamw"}, {"weight_decay": 0.1}):
+    unfit: list[dict[str, Any]] = [{"optimizer": "adamw"}, {"weight_decay": 0.1}]
+    for settings in unfit:
         with pytest.raises(UserError, match=r"train\.optimizer: .* set it to sgd and weight_decay to 0"):
-            training(**wrong)
+            training(**settings)
 
 
 # -- what is exported -------------------------------------------------------------------------------------------------

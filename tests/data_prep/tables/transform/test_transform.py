@@ -29,8 +29,8 @@ FIRST = datetime(2024, 1, 1)
 def batch(**columns: Sequence[Any]) -> pa.RecordBatch:
     arrays = {}
     for name, values in columns.items():
-        some = next((value for value in values if value is not None), 0.0)
-        kind = pa.string() if isinstance(some, str) else pa.timestamp("us") if isinstance(some, datetime) else None
+        first = next((value for value in values if value is not None), 0.0)
+        kind = pa.string() if isinstance(first, str) else pa.timestamp("us") if isinstance(first, datetime) else None
         arrays[name] = pa.array(values, kind or pa.float64())
     return pa.record_batch(arrays)
 

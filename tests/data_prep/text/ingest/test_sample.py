@@ -32,7 +32,7 @@ def test_every_source_is_looked_at_and_cleaned(tmp_path: Path, monkeypatch: pyte
     assert counts == {"\u00e9": 3 * 250, "z": 4}
 
 
-def found(config: TokenizerConfig, **known: Any) -> list[str]:
+def findings_of(config: TokenizerConfig, **known: Any) -> list[str]:
     train: Any = SimpleNamespace(longer=None)
     about = Known(SimpleNamespace(clean=CleanConfig()), train, SimpleNamespace(), tokenizer=config, **known)
     return [finding.text for finding in findings(about)]
@@ -41,16 +41,16 @@ def found(config: TokenizerConfig, **known: Any) -> list[str]:
 def test_marks_that_a_tokenizer_will_strip_are_told_before_it_is_trained(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(HINDI * 50)
     characters = sample.characters([SourceConfig(path=str(tmp_path))], CleanConfig(), tmp_path)
-    (finding,) = found(TokenizerConfig(lowercase=True), characters=characters)
+    (finding,) = findings_of(TokenizerConfig(lowercase=True), characters=characters)
     assert "100 from 300 letters of Devanagari" in finding
-    assert found(TokenizerConfig(lowercase=True, strip_accents=False), characters=characters) == []
-    assert found(TokenizerConfig(lowercase=True, kind="byte-bpe"), characters=characters) == []
-    assert found(TokenizerConfig(lowercase=True), fitted={"remarks": ["odd"]}, characters=characters) == ["odd"]
+    assert findings_of(TokenizerConfig(lowercase=True, strip_accents=False), characters=characters) == []
+    assert findings_of(TokenizerConfig(lowercase=True, kind="byte-bpe"), characters=characters) == []
+    assert findings_of(TokenizerConfig(lowercase=True), fitted={"remarks": ["odd"]}, characters=characters) == ["odd"]
 
 
 def test_what_is_odd_about_a_vocabulary_is_told_before_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nthe\n")
     config = TokenizerConfig(kind="pretrained", path=str(tmp_path))
-    (finding,) = found(config)
+    (finding,) = findings_of(config)
     assert "1 of 7 lines repeat another" in finding
-    assert "of Devanagari" in found(config, characters={"\u0928": 9, "\u0947": 5})[1]
+    assert "of Devanagari" in findings_of(config, characters={"\u0928": 9, "\u0947": 5})[1]

@@ -42,7 +42,7 @@ def test_an_input_of_both_sides_is_left_out(tmp_path: Path) -> None:
     both = ["3 odd", "3 strange", "7 odd", "65 usual"]
     pool = Pool(table(tmp_path / "both", [*PLAIN, *both, "70 strange"]), JOB, 0)
     assert isinstance(pool.rows, pa.RecordBatch)
-    values = pool.rows["a"].to_numpy()
+    values = pool.rows.column("a").to_numpy()
     assert pool.torn == 7 and set(values) == set(range(80)) - {3, 7, 65} and len(values) == 77
     assert np.array_equal(pool.anomalous, values >= 60)
     assert len(pool.places) == len(pool.labels) == 77
@@ -59,7 +59,7 @@ def test_nothing_changes_where_inputs_differ(tmp_path: Path) -> None:
     pool = Pool(table(tmp_path / "plain", PLAIN), JOB, 0)
     assert pool.torn == 0 and isinstance(pool.rows, pa.RecordBatch)
     corpora = [corpus.read(np.arange(len(corpus))).input for corpus in pool.corpora]
-    assert pool.rows["a"].to_pylist() == [value for rows in corpora for value in rows["a"].to_pylist()]
+    assert pool.rows.column("a").to_pylist() == [value for rows in corpora for value in rows["a"].to_pylist()]
     assert pool.places == [(corpus, row) for corpus in pool.corpora for row in range(len(corpus))]
 
 

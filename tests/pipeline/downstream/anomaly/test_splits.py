@@ -184,7 +184,8 @@ def test_the_first_detector_of_a_job_stays(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(splits, "build", lambda *arguments: arguments)
     inputs: Any = {"corpus": SimpleNamespace(path=tmp_path)}
     asked = job(seeds=1).model_copy(update={"detectors": [0, 1]})
-    *_, first_split, _, folder = splits.evaluate(asked, SETTINGS, inputs, tmp_path, Context(downloads=tmp_path))
+    evaluated: Any = splits.evaluate(asked, SETTINGS, inputs, tmp_path, Context(downloads=tmp_path))
+    *_, first_split, _, folder = evaluated
     assert exported == [(detectors[0], tmp_path / "detector")] and folder == tmp_path
     assert first_split.detector is detectors[0] and [len(rows.learned) for rows in detectors] == [1, 1]
 
@@ -248,7 +249,8 @@ def test_the_detector_that_stays_has_its_threshold_from_rows_it_did_not_learn_fr
     monkeypatch.setattr(export, "_tested", lambda *given: given)
     detector: Any = Rows()
     inputs: Any = {"corpus": SimpleNamespace(config={"data": {}}, path=tmp_path / "corpus")}
-    opened, seen, *_ = export.export(detector, SETTINGS, job(false_alarms=0.1), inputs, tmp_path)
+    exported: Any = export.export(detector, SETTINGS, job(false_alarms=0.1), inputs, tmp_path)
+    opened, seen, *_ = exported
     ((learned, _, contamination),) = detector.learned
     assert np.array_equal(learned, values["train"]) and contamination == 0
     assert saved == [opened] == [tmp_path], "what was saved is opened again and tested"

@@ -126,15 +126,15 @@ def test_a_saving_is_told_with_what_so_many_images_leave_open() -> None:
     assert (round(five.mean, 2), round(five.low, 1), round(five.high, 1)) == (-11.16, -34.3, 11.9)
     assert (five.num_images, five.num_worse) == (5, 1) and str(five) == "-11.2 (-34.3 to +11.9)"
     others = {JPEG2000: Saving.of([-40.0, -42.0]), WEBP: Saving.of([-38.0, -36.0, math.nan])}
-    told = _verdict({"ours": five, **others})
-    assert told.startswith("JPEG2000 needs the fewest bits for equal PSNR. BD-rate against JPEG over 5 images (95 % ")
-    assert told.endswith("do not tell whether ours needs fewer bits than JPEG or more; it needs more on 1 of 5.")
+    text = _verdict({"ours": five, **others})
+    assert text.startswith("JPEG2000 needs the fewest bits for equal PSNR. BD-rate against JPEG over 5 images (95 % ")
+    assert text.endswith("do not tell whether ours needs fewer bits than JPEG or more; it needs more on 1 of 5.")
     worse = _verdict({"ours": Saving.of([4.0, 5.0, 6.0]), **others})
     assert worse.endswith("Ours is worse than JPEG: it needs 5.0 % more bits; it needs more on 3 of 3.")
     better = _verdict({"ours": Saving.of([-4.0, -5.0, -6.0]), **others})
     assert better.endswith("Ours needs fewer bits than JPEG; it needs more on 0 of 3.")
-    one, none = Saving.of([-3.0]), Saving.of([math.nan])
-    assert str(one) == "-3.0" and one.high == math.inf and "do not tell" in _verdict({"ours": one, **others})
+    single, none = Saving.of([-3.0]), Saving.of([math.nan])
+    assert str(single) == "-3.0" and single.high == math.inf and "do not tell" in _verdict({"ours": single, **others})
     assert (str(none), none.num_images) == ("–", 0) and none.to_json()["mean"] is None
     assert "nothing can be said" in _verdict({"ours": none, **others})
     bound = Saving.of([1.0, 3.0] * 500)

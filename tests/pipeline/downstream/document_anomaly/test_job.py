@@ -30,8 +30,8 @@ from data_prep.text.passages import (
     of_split,
     passages,
     replacing,
+    sample,
     shuffling,
-    some,
 )
 from data_prep.text.rules.rules import Rules
 from pipeline import dag
@@ -100,9 +100,10 @@ def test_as_many_words_are_replaced_as_asked() -> None:
 
 def test_some_are_drawn_in_keyed_order() -> None:
     given = [Passage(str(number), 0, ["x"]) for number in range(50)]
-    few = some(given, 10, 0, "p")
-    assert len({passage.name for passage in few}) == 10 and few == some(given, 10, 0, "p") != some(given, 10, 1, "p")
-    assert sorted(some(given, 100, 0, "p")) == sorted(given) and some([], 5, 0, "p") == []
+    few = sample(given, 10, 0, "p")
+    assert len({passage.name for passage in few}) == 10
+    assert few == sample(given, 10, 0, "p") != sample(given, 10, 1, "p")
+    assert sorted(sample(given, 100, 0, "p")) == sorted(given) and sample([], 5, 0, "p") == []
 
 
 # -- the job ----------------------------------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ def test_the_word_that_does_not_belong_is_named(detector: DocumentDetector) -> N
     for number, place in enumerate(places):
         words = detector.words(tokens, surprisals, number)
         assert [word for word, _ in words] == " ".join(documents[number]).lower().replace(".", " .").split()
-        worst = sorted(range(len(words)), key=lambda at: -words[at][1])[:2]
+        worst = sorted(range(len(words)), key=lambda at: -float(words[at][1]))[:2]
         right += place in worst
         named = [word for word, _ in detector.reasons(tokens, surprisals, number, len(words))]
         assert len(set(named)) == len(named) and set(named) <= {word for word, _ in words}
@@ -350,9 +351,9 @@ def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
     after = champion.challenge(tmp_path / "home", "d", tmp_path / "other", corpus)
     assert 0 < after.left_out == verdict.rows - after.rows
     tests = Corpus(corpus, "test")
-    some = [tests[number].name for number in range(0, len(tests), 4)]
+    learned = [tests[number].name for number in range(0, len(tests), 4)]
     passages = of_split(corpus, "test", 20, COMPARED, 0)
-    assert after.left_out == sum(passage.document in some for passage in passages)
+    assert after.left_out == sum(passage.document in learned for passage in passages)
 
 
 def test_a_damaged_detector_is_refused(artifacts: dict[str, Artifact], tmp_path: Path) -> None:

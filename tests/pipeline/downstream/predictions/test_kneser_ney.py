@@ -16,7 +16,7 @@ VOCABULARY = 12
 TOKENS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=120)
 
 
-def ngrams(tokens: Sequence[int], vocabulary: int = VOCABULARY) -> NGrams:
+def ngrams(tokens: Sequence[int] | np.ndarray, vocabulary: int = VOCABULARY) -> NGrams:
     """The tokens of one text, each with the two before it."""
     padded = np.array([vocabulary, vocabulary, *tokens])
     return NGrams(np.stack([padded[:-2], padded[1:-1]], 1), padded[2:])

@@ -128,7 +128,7 @@ def trained(tmp_path: Path) -> Path:
 def test_a_report_says_what_was_asked(trained: Path) -> None:
     (trained / "pairs.tsv").write_text("king\tqueen\t9\nKing\tpear\t1\nman\tapple\t2\nking\tunicorn\t5\n")
     (trained / "questions.txt").write_text(": royal\nman king woman queen\n: odd\nman king woman unicorn\n")
-    values = {"similarity": [str(trained / "pairs.tsv")], "analogies": [str(trained / "questions.txt")]}
+    values: dict[str, Any] = {"similarity": [str(trained / "pairs.tsv")], "analogies": [str(trained / "questions.txt")]}
     job = Config(task="word-vectors", name="vectors", words=["King", "unicorn"], neighbours=3, **values)
     contents = settings(None, job, trained)["contents"]
     assert set(contents) == {*values["similarity"], *values["analogies"]}

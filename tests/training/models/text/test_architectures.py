@@ -89,7 +89,7 @@ def test_token_types_go_to_those_that_have_them(name: str) -> None:
         ({"hidden_act": "os.system"}, r"network\.config\.hidden_act: found 'os\.system'; allowed: .*gelu"),
     ],
 )
-def test_values_that_no_network_can_be_made_from_are_one_sentence(settings: dict[str, object], said: str) -> None:
+def test_values_that_no_network_can_be_made_from_are_one_sentence(settings: dict[str, Any], said: str) -> None:
     specials = Specials(cls=2, sep=5, pad=0, mask=4, unk=1, vocabulary=48)
     with pytest.raises(UserError, match=said):
         text_config(NetworkConfig(architecture="bert", config=settings), specials)

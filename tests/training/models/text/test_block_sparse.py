@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from data_prep.rng import Draws
-from data_prep.shards.rows import Ragged, Rows
+from data_prep.shards.rows import Ragged, Rows, ragged
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training import tiny
 from tests.training.group import in_group
@@ -204,9 +204,9 @@ def test_what_is_exported_is_what_was_trained(tmp_path: Path) -> None:
     out = tmp_path / "out"
     built.export(out, [])
     check_export(out, built.exported())
-    rows = rows_of(3, facts.specials.vocabulary)
+    rows = rows_of(3, specials(tokenizer).vocabulary)
     with torch.no_grad():
-        ids = torch.from_numpy(np.stack([rows["input"].row(number).astype(np.int64) for number in range(3)]))
+        ids = torch.from_numpy(np.stack([ragged(rows, "input").row(number).astype(np.int64) for number in range(3)]))
         wanted = built.network.encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     features = open_encoder(out).encode(rows)
     np.testing.assert_allclose(features.values, wanted, atol=1e-5)

@@ -241,7 +241,7 @@ def test_losses_are_told_by_source() -> None:
     training = tiny.training("vae")
     training.objective.networks()["model"].eval()
     batch = {**training.objective.collate({"input": tiny.vectors(4)}), "source": torch.tensor([0, 1, 0, 1])}
-    turn = training.objective.turns("train", 0)[0]
+    turn: Any = training.objective.turns("train", 0)[0]
     with torch.no_grad():
         loss = turn.loss(training.forwards, batch)
     for name, weight in turn.weights(batch).items():

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
+from data_prep.shards.rows import Rows
 from tests.training import tiny_arrays as tiny
 from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
@@ -110,7 +111,7 @@ def test_the_loss_falls_weights_move_and_images_stay_apart(tmp_path: Path) -> No
         assert not torch.equal(parameter, before[name]), name
 
     trained.export(tmp_path)
-    rows = {"input": images[:70]}
+    rows: Rows = {"input": images[:70]}
     features = open_encoder(tmp_path).encode(rows).values
     assert features.shape == (70, 16) and features.dtype == np.float32
     trained.objective.network.eval()
