@@ -147,7 +147,7 @@ def test_a_forked_process_dies_as_by_kill_9(tmp_path: Path) -> None:
             (tmp_path / "text").write_text("12345678")
 
     ended = forked(work, tmp_path / "log")
-    assert (ended.signal, ended.told, ended.succeeded) == (signal.SIGKILL, {"begun": True}, False)
+    assert (ended.signal, ended.reported, ended.succeeded) == (signal.SIGKILL, {"begun": True}, False)
     assert (tmp_path / "text").read_text() == "1234"
 
 
