@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from data_prep.labelled.sets import Example, Labelled
+from data_prep.corpus.documents import SPLITS
+from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.rows import first_of
+from data_prep.tokens.cleaning import clean
 
 HELD_OUT = ("validation", "test")
 MANY = 0.05  # share of a held-out split's answers that may be labels which training lacks
@@ -15,36 +18,61 @@ MOST = 0.5  # share of a held-out split's rows that may be training rows
 
 def problems(data: Labelled) -> Iterator[str]:
     """Why nothing can be learned from a data set, or measured on it."""
-    answers = {split: Counter(_answers(data.splits[split])) for split in ("train", *HELD_OUT)}
-    if len(answers["train"]) == 1:
+    answers = _counted(data)
+    if data.labels and len(answers["train"]) == 1:
         (label,) = answers["train"]
         rows, name = len(data.splits["train"]), data.labels[label]
         yield f"all {rows:,} rows of train have the label {name!r}; at least two labels are needed"
-    for split, new in _unknown(data, answers):
+    for split, new in _unknown(answers):
         if sum(new.values()) > MANY * answers[split].total():
             yield f"{_of_unknown(data, split, new, answers[split])}; put rows of all labels into train"
-    for split, rows, shared in _shared(data):
-        if shared > MOST * rows:
-            yield f"{shared:,} of {rows:,} rows of {split} are in train, too; hold out others"
+    for split in ("train", *HELD_OUT) if data.head == "answer" else ():
+        if data.splits[split] and not any(example.answers for example in data.splits[split]):
+            yield f"no question of {split} has an answer; name the file in predict if they are secret"
+    for split, shared in _shared(data):
+        if len(shared) > MOST * len(data.splits[split]):
+            yield f"{_of_shared(data, split, shared)}; hold out others"
 
 
 def remarks(data: Labelled) -> Iterator[str]:
     """What is odd, and does not stop anybody."""
     yield from data.notes
-    answers = {split: Counter(_answers(data.splits[split])) for split in ("train", *HELD_OUT)}
-    for split, new in _unknown(data, answers):
+    answers = _counted(data)
+    for split, new in _unknown(answers):
         if sum(new.values()) <= MANY * answers[split].total():
             yield f"{_of_unknown(data, split, new, answers[split])}, and count as wrong"
-    for split, rows, shared in _shared(data):
-        if shared <= MOST * rows:
-            yield f"{shared:,} of {rows:,} rows of {split} are in train, too"
-    labels: dict[Any, set[Any]] = {}
-    examples = [example for split in data.splits.values() for example in split]
+    for split, shared in _shared(data):
+        if len(shared) <= MOST * len(data.splits[split]):
+            yield _of_shared(data, split, shared)
+    if data.head == "answer":
+        yield from _shared_contexts(data)
+    else:
+        yield from _torn(data)
+
+
+def _torn(data: Labelled) -> Iterator[str]:
+    """Equal rows with different answers."""
+    answers: dict[Any, set[Any]] = {}
+    examples = [example for split in SPLITS for example in data.splits[split]]
     for example in examples:
-        labels.setdefault(_content(example), set()).add((example.label, example.tags))
-    torn = sum(len(labels[_content(example)]) > 1 for example in examples)
+        answers.setdefault(_content(example), set()).add((example.label, example.tags, example.score, example.target))
+    torn = [example for example in examples if len(answers[_content(example)]) > 1]
     if torn:
-        yield f"{torn:,} of {len(examples):,} rows are labelled differently in another row of the same text"
+        text = f"{len(torn):,} of {len(examples):,} rows are labelled differently in another row of the same text"
+        yield f"{text}{_named(example.place for example in torn)}"
+
+
+def _shared_contexts(data: Labelled) -> Iterator[str]:
+    """Of each held-out split, the questions about contexts that train has questions about, too."""
+    known = {example.text for example in data.splits["train"]}
+    for split in HELD_OUT:
+        if shared := [example.place for example in data.splits[split] if example.text in known]:
+            rows = f"{len(shared):,} of {len(data.splits[split]):,} questions of {split}"
+            yield f"{rows} are about contexts that train has, too{_named(shared)}"
+
+
+def _counted(data: Labelled) -> dict[str, Counter[int]]:
+    return {split: Counter(_answers(data.splits[split]) if data.labels else ()) for split in SPLITS}
 
 
 def _answers(examples: Sequence[Example]) -> Iterator[int]:
@@ -52,9 +80,9 @@ def _answers(examples: Sequence[Example]) -> Iterator[int]:
         yield from example.tags or (example.label,)
 
 
-def _unknown(data: Labelled, answers: dict[str, Counter[int]]) -> Iterator[tuple[str, Counter[int]]]:
+def _unknown(answers: dict[str, Counter[int]]) -> Iterator[tuple[str, Counter[int]]]:
     """Of each held-out split, its answers with labels that train lacks, if there are any."""
-    for split in HELD_OUT:
+    for split in HELD_OUT if answers["train"] else ():
         new = Counter({label: count for label, count in answers[split].items() if label not in answers["train"]})
         if new:
             yield split, new
@@ -66,14 +94,25 @@ def _of_unknown(data: Labelled, split: str, new: Counter[int], of_split: Counter
     return f"{new.total():,} of {of_split.total():,} {unit} of {split} have labels that train lacks ({names})"
 
 
-def _shared(data: Labelled) -> Iterator[tuple[str, int, int]]:
-    """Of each held-out split that shares rows with train: its rows, and how many of them train has."""
-    known = set(map(_content, data.splits["train"]))
+def _shared(data: Labelled) -> Iterator[tuple[str, list[str]]]:
+    """Of each held-out split that shares rows with train: the places of those, each with its place in train."""
+    known = {_content(example): example.place for example in reversed(data.splits["train"])}
     for split in HELD_OUT:
-        shared = sum(_content(example) in known for example in data.splits[split])
-        if shared:
-            yield split, len(data.splits[split]), shared
+        pairs = ((example.place, known.get(_content(example))) for example in data.splits[split])
+        if shared := [f"{place} is {of_train}" if place else "" for place, of_train in pairs if of_train is not None]:
+            yield split, shared
+
+
+def _of_shared(data: Labelled, split: str, shared: Sequence[str]) -> str:
+    return f"{len(shared):,} of {len(data.splits[split]):,} rows of {split} are in train, too{_named(shared)}"
+
+
+def _named(places: Iterable[str]) -> str:
+    """The first places, if rows have any."""
+    known = list(filter(None, places))
+    return f" ({first_of(known)})" if known else ""
 
 
 def _content(example: Example) -> Any:
-    return example.words or (example.text, example.text_pair)
+    """What makes two rows the same, however their texts are written."""
+    return example.words or (clean(example.text), clean(example.text_pair or ""), example.choices)

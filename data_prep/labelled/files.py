@@ -1,6 +1,6 @@
 """Labelled data for the downstream jobs: a registered data set, or a file of the user's.
 
-A file is `.jsonl`, `.tsv` or `.csv` (a header line, then a row each), each also `.gz`. One row is
+A file is one of `layouts.table`: JSON lines, separated values with a header, Parquet, Arrow. One row is
 
     {"text": "…", "text_pair": "…", "label": "…"}        classification; text_pair is optional
     {"words": ["…", …], "tags": ["…", …]}                tagging; in .tsv and .csv by spaces
@@ -13,32 +13,25 @@ look alike are alike. Unlike in a corpus, a single bad row is an error.
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError, choices
-from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
-from data_prep.sources.dialect import begun
-from data_prep.sources.records import HEAD, Lines, Reject, joined, marked_encoding, not_encoded, recoded
-from data_prep.sources.separated import Quotes, not_utf8_in, records, repeated
-from data_prep.sources.stand_ins import stand_in
+from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.layouts import table
+from data_prep.labelled.rows import Asked, Reading
+from data_prep.labelled.sets import REGISTERED, registered
+from data_prep.labelled.values import in_order, label_of, list_of, text_of
 from data_prep.sources.written import Delimiter, Encoding, as_of_old
 from data_prep.tokens.cleaning import Cleaning
 
 __all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
 
-_LONGEST_NUMBER = 4000  # digits; Python refuses to read more than 4,300
-_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which JSON can spell
-_DELIMITERS = {".tsv": "\t", ".csv": ","}
-_FORMATS = tuple(f"{end}{gz}" for end in (".jsonl", *_DELIMITERS) for gz in ("", ".gz"))
 _CLASSIFICATION = {"text", "text_pair", "label", "split"}
 _TAGGING = {"words", "tags", "split"}
 
@@ -92,24 +85,16 @@ def load(
     return _from_file(Path(config.path or "").expanduser(), config, cleaning or Cleaning())
 
 
-def fields_of(path: Path, names: Collection[str]) -> list[tuple[int, dict[str, Any]]]:
-    """Line number and fields of each row of a file, whatever they are. names: of fields that it should have.
-
-    Formats and errors are those of labelled data; texts are as they stand there.
-    """
-    return list(_rows(path, LabelledConfig(path=str(path)), [], names))
-
-
 def _from_file(path: Path, config: LabelledConfig, cleaning: Cleaning) -> Labelled:
-    notes: list[str] = []
-    rows = list(_rows(path, config, notes))
+    reading = Reading()
+    rows = list(_rows(path, config, reading))
     if not rows:
         raise UserError(f"{path} is empty; it should hold one labelled row per line")
     tagging = "words" in rows[0][1]
     read = _tagged if tagging else _classified
-    parsed = [read(_where(path, line), row, cleaning) for line, row in rows]
+    parsed = [read(where, row, cleaning) for where, row in rows]
     names = {label for _, labels in parsed for label in labels}
-    labels = sorted(names, key=_in_order)
+    labels = sorted(names, key=in_order)
     if len(labels) < 2:
         raise UserError(f"{path} has only the label {labels[0]!r}; at least two are needed")
     number = {label: i for i, label in enumerate(labels)}
@@ -126,31 +111,21 @@ def _from_file(path: Path, config: LabelledConfig, cleaning: Cleaning) -> Labell
         description=f"{len(rows)} rows of {path.name}",
         licence=config.licence or "not stated",
         protocol="accuracy and macro F1 over the " + ("words" if tagging else "rows") + " of test",
-        notes=tuple(notes),
+        notes=tuple(reading.notes),
     )
 
 
-def _where(path: Path, line: int) -> str:
-    return f"{path} line {line}"
-
-
-def _in_order(label: str) -> tuple[bool, int, str]:
-    """Sort key: integers by value, then everything else by spelling."""
-    is_number = label.removeprefix("-").isdecimal() and len(label) <= _LONGEST_NUMBER
-    return (not is_number, int(label) if is_number else 0, label)
-
-
 def _splits(
-    path: Path, rows: list[tuple[int, dict[str, Any]]], parsed: list[dict[str, Any]], config: LabelledConfig
+    path: Path, rows: list[tuple[str, dict[str, Any]]], parsed: list[dict[str, Any]], config: LabelledConfig
 ) -> list[str]:
     """The split of each row: as stated in the rows, or by their contents, `parsed`."""
     stated = ["split" in row for _, row in rows]
     if any(stated):
-        for line, row in rows:
+        for where, row in rows:
             if row.get("split") not in SPLITS:
                 shown = f"the split {row['split']!r}" if "split" in row else "no split"
                 raise UserError(
-                    f"{_where(path, line)} has {shown}; since some rows have one, all must, and it"
+                    f"{where} has {shown}; since some rows have one, all must, and it"
                     f" is {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
                 )
         splits = [row["split"] for _, row in rows]
@@ -170,38 +145,18 @@ def _classified(where: str, row: dict[str, Any], cleaning: Cleaning) -> tuple[di
     content = {name: row.get(name) for name in ("text", "text_pair")}
     for name, value in content.items():
         if name == "text" or value is not None:
-            content[name] = _text(where, f"{name!r} is {_short(value)}", value, cleaning)
-    return content, [_label(where, "label", row.get("label"), cleaning)]
+            content[name] = text_of(where, f"{name!r} is %s", value, cleaning)
+    return content, [label_of(where, "label", row.get("label"), cleaning)]
 
 
 def _tagged(where: str, row: dict[str, Any], cleaning: Cleaning) -> tuple[dict[str, Any], list[str]]:
     """What an example is made of, and its labels by name."""
     _known(where, row, _TAGGING)
-    words, tags = _list(where, row, "words"), _list(where, row, "tags")
+    words, tags = list_of(where, "words", row.get("words")), list_of(where, "tags", row.get("tags"))
     if len(words) != len(tags):
         raise UserError(f"{where} has {len(words)} words and {len(tags)} tags; expected one each")
-    cleaned = tuple(_text(where, f"the word {_short(word)} in 'words'", word, cleaning) for word in words)
-    return {"words": cleaned}, [_label(where, "tags", tag, cleaning) for tag in tags]
-
-
-def _text(where: str, found: str, value: object, cleaning: Cleaning) -> str:
-    """The text, cleaned. found: names what was found."""
-    if isinstance(value, str) and (half := _HALF.search(value)):
-        code = f"\\u{ord(half[0]):04x}"
-        raise UserError(
-            f"{where}: {found}, with half of a surrogate pair ({code}), which is no character; expected text"
-        )
-    text = cleaning(value) if isinstance(value, str) else ""
-    if not text.strip():
-        raise UserError(f"{where}: {found}; expected text")
-    return text
-
-
-def _list(where: str, row: dict[str, Any], name: str) -> list[Any]:
-    value = row.get(name)
-    if not isinstance(value, list) or not value:
-        raise UserError(f"{where}: {name!r} is {_short(value)}; expected a list, not empty")
-    return value
+    cleaned = tuple(text_of(where, "the word %s in 'words'", word, cleaning) for word in words)
+    return {"words": cleaned}, [label_of(where, "tags", tag, cleaning) for tag in tags]
 
 
 def _known(where: str, row: dict[str, Any], allowed: set[str]) -> None:
@@ -213,113 +168,14 @@ def _known(where: str, row: dict[str, Any], allowed: set[str]) -> None:
         )
 
 
-def _label(where: str, name: str, value: object, cleaning: Cleaning) -> str:
-    if isinstance(value, str) and value.strip():
-        return _text(where, f"{_short(value)} in {name!r}", value, cleaning).strip()
-    if isinstance(value, int):
-        return str(value)
-    raise UserError(f"{where}: {_short(value)} in {name!r}; expected a name or a whole number")
-
-
-def _short(value: object) -> str:
-    text = "missing or null" if value is None else _HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
-def _rows(
-    path: Path, config: LabelledConfig, notes: list[str], names: Collection[str] | None = None
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and fields of each row of a file. notes: to which is added how it is written, if oddly.
-
-    names: of the fields, where they are not those of labelled data.
-    """
-    if not path.name.endswith(_FORMATS):
-        raise UserError(f"{path} cannot be read as labelled data; use {', '.join(_FORMATS)}")
-    usual = next((_DELIMITERS[end] for end in _DELIMITERS if path.name.removesuffix(".gz").endswith(end)), None)
-    try:
-        if problem := stand_in(lambda: path.open("rb"), path.name, path.stat().st_size):
-            raise UserError(f"{path} is {problem}")
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
-            whole = cast(BinaryIO, stream)
-            if config.encoding is None and (problem := marked_encoding(head := whole.read(HEAD))):
-                raise UserError(f"{path}: {problem.replace('its source', 'its data')}")
-            whole = recoded(joined(head, whole) if config.encoding is None else whole, config.encoding)
-            if usual is None:
-                yield from _json_rows(path, whole)
-            else:
-                yield from _separated_rows(path, whole, usual, config.delimiter, notes, names)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
-    except UnicodeError as error:
-        raise UserError(f"{path}: {not_encoded(config.encoding, error).replace('its source', 'its data')}") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); give a file") from error
-
-
-def _json_rows(path: Path, stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, raw in enumerate(stream, 1):
-        try:
-            text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            byte = f"0x{error.object[error.start]:02x}"
-            raise UserError(
-                f"{_where(path, line)} holds the byte {byte}; expected UTF-8, or set the encoding of its data"
-            ) from error
-        if text.strip():
-            yield line, _json_row(_where(path, line), text)
-
-
-def _separated_rows(
-    path: Path,
-    stream: BinaryIO,
-    usual: str,
-    delimiter: str | None,
-    notes: list[str],
-    names: Collection[str] | None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    stream, dialect = begun(stream, usual, {*_CLASSIFICATION, *_TAGGING} if names is None else names, delimiter)
-    if dialect.problem:
-        raise UserError(f"{path}: {dialect.problem}")
-    notes.extend(dialect.notes)
-    lines = Lines(stream)
-    for _ in range(dialect.skip):
-        next(lines, None)
-    header: list[str] | None = None
-    quotes, blank = Quotes(), 0
-    for record in records(path.name, lines, dialect.delimiter, quotes=quotes):
-        if isinstance(record, Reject):
-            raise UserError(f"{_where(path, record.position)}: {record.reason}")
-        line, cells = record
-        if not_utf8_in(cells):
-            raise UserError(f"{_where(path, line)} is not UTF-8; set the encoding of its data, such as cp1252")
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            if (twice := repeated(header)) is not None:
-                raise UserError(f"{_where(path, line)}: more than one column is called {twice!r}; rename one")
-        elif any(cell.strip() for cell in cells):
-            row = _named_cells(_where(path, line), header, cells)
-            yield line, _of_labelled(row) if names is None else row
-        else:
-            blank += 1
-    notes.extend(quotes.notes)
-    if blank:
-        notes.append(f"{blank:,} row{'s' * (blank > 1)} without any value, left out")
-
-
-def _json_row(where: str, text: str) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not JSON ({error}); expected one object per line") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{where} holds {_short(row)}; expected a JSON object")
-    return row
-
-
-def _named_cells(where: str, header: list[str], cells: list[str]) -> dict[str, Any]:
-    if len(cells) != len(header):
-        raise UserError(f"{where} has {len(cells)} columns; expected {len(header)}: {', '.join(header)}")
-    return dict(zip(header, cells, strict=True))
+def _rows(path: Path, config: LabelledConfig, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and fields of each row of a file."""
+    asked = Asked({*_CLASSIFICATION, *_TAGGING}, config.encoding, config.delimiter)
+    is_separated = table.is_separated(path)
+    for row in table.rows(path, asked, reading):
+        if isinstance(row, UserError):
+            raise row
+        yield row.where, _of_labelled(row.fields) if is_separated else row.fields
 
 
 def _of_labelled(row: dict[str, Any]) -> dict[str, Any]:

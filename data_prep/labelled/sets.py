@@ -11,46 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from data_prep.corpus.documents import SPLITS, Corpus, CorpusDocument, SplitConfig, assign_splits
 from data_prep.errors import UserError, choices
+from data_prep.labelled.examples import Example, Labelled
 from data_prep.rng import Draws, key
 from data_prep.sources import packages
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One labelled row; numbers index `Labelled.labels`.
-
-    Classification fills `text`, `text_pair` (or None) and `label`; tagging `words` and `tags`,
-    which are equally long.
-    """
-
-    text: str = ""
-    text_pair: str | None = None
-    label: int = -1
-    words: tuple[str, ...] = ()
-    tags: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A labelled data set. `splits` has train, validation and test; `protocol` says how to score."""
-
-    task: Literal["classification", "tagging"]
-    labels: list[str]
-    splits: dict[str, list[Example]]
-    description: str
-    licence: str
-    protocol: str
-    notes: tuple[str, ...] = ()
-    """How the file is written, if not as its name says."""
-
 
 # ---------------------------------------------------------------- punctuation restoration
 

@@ -376,7 +376,7 @@ def test_rows_without_any_value_are_counted(tmp_path: Path) -> None:
 
 
 BAD_FILES = [
-    ("a.xls", b"x", "cannot be read as labelled data; use .jsonl, .jsonl.gz, .tsv"),
+    ("a.xls", b"x", "cannot be read as labelled data; use .jsonl, .jsonl.gz, .json"),
     ("a.tsv", b"text\ttext\tlabel\nx\ty\t1\n", "more than one column is called 'text'"),
     ("a.csv", b'text,label\n"x,1\ny\n', "line 2: not CSV"),
     ("a.csv", "text,label\nx,1\ny,2\n".encode("utf-16"), "set the encoding of its data: utf-16"),

@@ -1,0 +1,86 @@
+"""Labelled rows in memory, whatever they are read from and whatever head they train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Head = Literal["class", "score", "tags", "choice", "answer", "text"]
+Task = Literal["classification", "regression", "tagging", "choice", "question-answering", "text-to-text"]
+
+TASKS: dict[Head, Task] = {
+    "class": "classification",
+    "score": "regression",
+    "tags": "tagging",
+    "choice": "choice",
+    "answer": "question-answering",
+    "text": "text-to-text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that counts. `start` is its first character in `Example.text`; −1: the text is not there."""
+
+    text: str
+    start: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled row; numbers index `Labelled.labels`. What a head does not need has its default.
+
+    classification       text, text_pair (or None), label (−1: not known)
+    regression           text, text_pair, score (None: not known)
+    tagging              words and tags, which are equally long (no tags: not known)
+    choice               text, text_pair, choices, label: number of the right one
+    question-answering   text, which is the context; text_pair, the question; answers (none: not answerable)
+    text-to-text         text, text_pair, target; answers, if several texts count
+    """
+
+    text: str = ""
+    text_pair: str | None = None
+    label: int = -1
+    words: tuple[str, ...] = ()
+    tags: tuple[int, ...] = ()
+    score: float | None = None
+    choices: tuple[str, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    target: str = ""
+    id: str = ""
+    """The row's own, or its place; of one split, language and part, no two are the same."""
+    language: str = ""
+    part: str = ""
+    """Rows of a split that are reported apart, such as `matched`."""
+    place: str = ""
+    """File and line, such as `dev.tsv:12`."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled data set. `splits` has train, validation and test, of task files also `predict`, without labels.
+
+    `protocol` says how to score.
+    """
+
+    task: Task
+    labels: list[str]
+    splits: dict[str, list[Example]]
+    description: str
+    licence: str
+    protocol: str
+    notes: tuple[str, ...] = ()
+    """What is odd about how the files are written, and what was made of it."""
+    metrics: tuple[str, ...] = ()
+    """Names of metrics; the first is the one that counts."""
+    scheme: str = ""
+    """How tags mark chunks: BIO, IOB1 or IOBES; empty where they mark none."""
+
+    @property
+    def head(self) -> Head:
+        return next(head for head, task in TASKS.items() if task == self.task)
+
+    @property
+    def reported(self) -> str:
+        """The split whose scores are reported: test, or validation where there is no test."""
+        return "test" if self.splits["test"] else "validation"

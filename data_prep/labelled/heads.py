@@ -1,0 +1,171 @@
+"""What each head makes of a row: the contents of an example, and the names of its labels.
+
+class    inputs ─► text, text_pair     label ─► one of the labels
+score    inputs ─► text, text_pair     label ─► a number
+tags     input  ─► words               label ─► one of the labels for each word
+choice   inputs ─► text, text_pair     choices, and which one is right
+answer   inputs ─► context, question   label ─► texts with their places in the context
+text     inputs ─► text, text_pair     label ─► the text to write, or a list of those that count
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from data_prep.errors import UserError, choices, meant
+from data_prep.labelled.answers import answers_of
+from data_prep.labelled.examples import Answer, Head
+from data_prep.labelled.rows import Reading, Row
+from data_prep.labelled.task import fields_of, filled
+from data_prep.labelled.values import as_text, choices_of, label_of, list_of, number_of, score_of, short, text_of
+from data_prep.tokens.cleaning import Cleaning
+
+
+class Draft(NamedTuple):
+    """An example whose labels have no numbers yet."""
+
+    content: dict[str, Any]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a file are used, and how."""
+
+    inputs: tuple[str, ...]
+    label: str
+    choices: str | tuple[str, ...] = ()
+    classes: Mapping[str, str] | None = None
+    """Names of the labels that there may be; None: any."""
+    task: str = "the task"
+    """What names the columns, for errors."""
+
+    @property
+    def names(self) -> list[str]:
+        """All columns that examples are made of."""
+        own = [self.choices] if isinstance(self.choices, str) else self.choices
+        inputs = (name for given in self.inputs for name in (fields_of(given) if "{" in given else [given]))
+        return list(dict.fromkeys([*inputs, *own, self.label]))
+
+
+Maker = Callable[[Row, Columns, bool, Cleaning | None, Reading], Draft]
+
+
+def value_of(row: Row, name: str, task: str) -> Any:
+    """The value of a column; `a.b` is b of what the column a holds. UserError where there is none."""
+    value: Any = row.fields
+    for key in [name] if name in row.fields else name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        near = meant(name, [known for known in row.fields if known != name])
+        has = f"it has {', '.join(row.fields)}" + f"; {near}" * bool(near)
+        raise UserError(f"{row.where}: has no {name!r}, which {task} names; {has}.")
+    return value
+
+
+def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:
+    """The inputs as texts."""
+    texts = []
+    for given in columns.inputs:
+        if "{" in given:
+            fields = {name: as_text(row.where, name, value_of(row, name, columns.task)) for name in fields_of(given)}
+            value = filled(given, fields)
+        else:
+            value = as_text(row.where, given, value_of(row, given, columns.task))
+        texts.append(text_of(row.where, f"{given!r} is %s", value, cleaning))
+    return {"text": texts[0], "text_pair": texts[1] if len(texts) > 1 else None}
+
+
+def _label(row: Row, columns: Columns, value: object) -> str:
+    name = label_of(row.where, columns.label, value, None)
+    if columns.classes is None or name in columns.classes.values():
+        return name if columns.classes is None else columns.classes.get(name, name)
+    if name not in columns.classes:
+        raise UserError(f"{row.where}: the label {name!r} in {columns.label!r}; {choices(name, columns.classes)}")
+    return columns.classes[name]
+
+
+def _class(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    labels = (_label(row, columns, value_of(row, columns.label, columns.task)),) if labelled else ()
+    return Draft(_texts(row, columns, cleaning), labels)
+
+
+def _score(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    content = _texts(row, columns, cleaning)
+    if labelled:
+        content["score"] = score_of(row.where, columns.label, value_of(row, columns.label, columns.task))
+    return Draft(content)
+
+
+def _tags(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    def sequence(name: str) -> list[Any]:
+        value = value_of(row, name, columns.task)
+        return list_of(row.where, name, value.split(" ") if isinstance(value, str) else value)
+
+    words, (given, *_) = sequence(columns.inputs[0]), columns.inputs
+    texts = tuple(text_of(row.where, f"the word %s in {given!r}", word, cleaning) for word in words)
+    if not labelled:
+        return Draft({"words": texts})
+    tags = sequence(columns.label)
+    if len(words) != len(tags):
+        raise UserError(f"{row.where} has {len(words)} words and {len(tags)} tags; expected one each")
+    names: dict[str, str] = {}  # of a sentence's few different tags
+    keys = [tag if isinstance(tag, str) else short(tag) for tag in tags]
+    for key, tag in zip(keys, tags, strict=True):
+        if key not in names:
+            names[key] = _label(row, columns, tag)
+    return Draft({"words": texts}, tuple(names[key] for key in keys))
+
+
+def own_choices(row: Row, columns: str | Sequence[str], task: str) -> tuple[str, ...]:
+    """A row's own choices: of one column with a list, or of a column for each."""
+    if isinstance(columns, str):
+        return choices_of(row.where, columns, value_of(row, columns, task))
+    return choices_of(row.where, ", ".join(columns), [value_of(row, name, task) for name in columns])
+
+
+def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    content = _texts(row, columns, cleaning)
+    content["choices"] = own_choices(row, columns.choices, columns.task)
+    if labelled:
+        label = value_of(row, columns.label, columns.task)
+        content["label"] = number_of(row.where, columns.label, label, content["choices"])
+    return Draft(content)
+
+
+def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    name, of_question = columns.inputs
+    context, question = (as_text(row.where, each, value_of(row, each, columns.task)) for each in columns.inputs)
+    text_of(row.where, f"{name!r} is %s", context, None)  # kept as it is: cleaning would move the answers
+    if not question.strip():
+        reading.add(f"rows without text in {of_question!r}", row.place)
+    content: dict[str, Any] = {"text": context, "text_pair": question}
+    if labelled:
+        value = value_of(row, columns.label, columns.task)
+        content["answers"] = answers_of(row, columns.label, value, context, reading)
+    return Draft(content)
+
+
+def _text(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    content = _texts(row, columns, cleaning)
+    if labelled:
+        value = value_of(row, columns.label, columns.task)
+        targets = value if isinstance(value, list) else [value]
+        texts = [
+            text_of(row.where, f"%s in {columns.label!r}", target, cleaning)
+            for target in (as_text(row.where, columns.label, each) for each in targets)
+        ]
+        content |= {"target": texts[0], "answers": tuple(map(Answer, texts)) if len(texts) > 1 else ()}
+    return Draft(content)
+
+
+MAKERS: dict[Head, Maker] = {
+    "class": _class,
+    "score": _score,
+    "tags": _tags,
+    "choice": _choice,
+    "answer": _answer,
+    "text": _text,
+}

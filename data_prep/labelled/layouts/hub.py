@@ -1,0 +1,112 @@
+"""Folders of data sets as Hugging Face's `datasets` writes them, read without it; no code of theirs is run.
+
+dataset_dict.json, train/, test/ …          DatasetDict.save_to_disk: a folder for each split
+state.json, data-00000-of-00002.arrow …     Dataset.save_to_disk
+train-00000-of-00001.parquet …              as on the hub, by the names of files or of their folders
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.labelled.layouts import arrow, table
+from data_prep.labelled.rows import Asked, Reading, Row
+from data_prep.opening.files import UnfitError, inside, read_json
+
+_DICT, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
+_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+
+
+def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError]:
+    """The rows of one split of a folder. UserError if there is none, or if its files are not whole."""
+    if not path.is_dir():
+        raise UserError(f"{path} is no folder of a data set; give one, or the layout table for a file")
+    if code := sorted(file.name for file in path.glob("*.py")):
+        reading.notes.append(f"{', '.join(code)} of {path.name}: code, which is not run")
+    split = "test" if asked.split == "predict" else asked.split
+    folder = path / _split_of(path, _members(path / _DICT, "splits"), split) if (path / _DICT).exists() else path
+    is_saved = (folder / _STATE).exists()
+    if (folder / _INFO).exists():
+        features = _json(folder / _INFO).get("features")
+        reading.classes.update(arrow.class_names(features))
+    for file in _saved(folder) if is_saved else _shards(folder, split):
+        shown = path.name + str(file)[len(str(path)) :]
+        for row in table.rows(file, asked, reading):
+            yield row if isinstance(row, UserError) else row._replace(place=shown + row.place[len(file.name) :])
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except UnfitError as error:
+        raise UserError(f"{path.parent}: {error}; save the data set again.") from None
+
+
+def _members(path: Path, name: str) -> list[str]:
+    names = _json(path).get(name)
+    if not isinstance(names, list) or not all(isinstance(item, str) and item.isprintable() for item in names):
+        raise UserError(f"{path}: has no list {name!r} of names; save the data set again.")
+    return names
+
+
+def _split_of(path: Path, names: list[str], split: str) -> str:
+    """The folder of a split, by one of its usual names."""
+    known = [name for name in names if name in _NAMES.get(split, (split,))]
+    if not known or not (path / known[0]).is_dir():
+        raise UserError(f"{path} has no split {split}; it has {', '.join(names)}: name the folder of one")
+    return known[0]
+
+
+def _saved(folder: Path) -> list[Path]:
+    """The files of `Dataset.save_to_disk`, in order."""
+    state = _json(folder / _STATE)
+    if state.get("_indices_files"):
+        raise UserError(f"{folder} is a selection of other rows; save it after flatten_indices()")
+    files = state.get("_data_files")
+    names = [file.get("filename") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    try:
+        return [inside(folder, name) for name in names]
+    except UnfitError as error:
+        raise UserError(f"{folder}: {error}; save the data set again.") from None
+
+
+def _shards(folder: Path, split: str) -> list[Path]:
+    """Files with the rows of a split; all, where no name says which split is meant."""
+    files = sorted(file for file in folder.rglob("*") if file.name.endswith(arrow.SUFFIXES) and file.is_file())
+    if not files:
+        raise UserError(f"{folder} has no Parquet or Arrow files and no {_STATE}; give the folder of a data set")
+    split_of = {file: _named_split(file.relative_to(folder)) for file in files}
+    if not any(split_of.values()):
+        return files
+    chosen = [file for file in files if split_of[file] == split]
+    if not chosen:
+        names = ", ".join(sorted({name for name in split_of.values() if name}))
+        raise UserError(f"{folder} has no files of {split}; it has {names}")
+    if incomplete := _incomplete(chosen):
+        raise UserError(f"{folder}: {incomplete} is not there; download the data set again")
+    return chosen
+
+
+def _named_split(path: Path) -> str:
+    """The split that a file's name, or that of its folder, begins with; "" if there is none."""
+    for piece in reversed(path.parts):
+        for split, names in _NAMES.items():
+            if any(re.match(rf"{name}(?![a-z])", piece.lower()) for name in names):
+                return split
+    return ""
+
+
+def _incomplete(files: list[Path]) -> str:
+    """The name of a file of a numbered sequence that is missing; "" if none is."""
+    for file in files:
+        if match := re.fullmatch(r"(.*-)(\d+)-of-(\d+)(\..*)", file.name):
+            before, number, count, end = match.groups()
+            for place in range(int(count) if int(count) < 10_000 else 0):
+                name = f"{before}{place:0{len(number)}d}-of-{count}{end}"
+                if not file.with_name(name).exists():
+                    return name
+    return ""

@@ -1,0 +1,107 @@
+"""A word a line, with what is known of it in columns, and an empty line between sentences.
+
+    West NNP B-NP B-LOC       CoNLL-2000, 2002, 2003: blanks between columns, -DOCSTART- between documents
+    West	PROPN             tabs between columns, so that words may hold blanks
+    1	West	west	PROPN …   CoNLL-U: ten columns, comments (#), several-word tokens (1-2) and empty words (1.1)
+
+A row is a sentence: a list for each column. Comments are lines with # that have not as many columns as the others.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from data_prep.errors import UserError
+from data_prep.labelled.layouts.table import decoded
+from data_prep.labelled.rows import Asked, Reading, Row
+from data_prep.sources.records import Lines, not_encoded
+from data_prep.sources.separated import TAB, not_utf8_in
+
+CONLL_U = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+_DOCUMENT = "-DOCSTART-"
+_SEVERAL = "tokens of several words (1-2), of which only the words are read"
+_EMPTY = "empty words (1.1), left out"
+
+
+def columns_of(path: Path) -> tuple[str, ...]:
+    """Names of the columns where the user gives none: of CoNLL-U, or 1, 2, 3 …"""
+    width = len(_first(path))
+    return CONLL_U if _is_conll_u(path, width) else tuple(str(number) for number in range(1, width + 1))
+
+
+def defaults(columns: tuple[str, ...]) -> tuple[str, str]:
+    """The columns with words and with tags: the first and the last; of CoNLL-U form and upos."""
+    return ("form", "upos") if columns == CONLL_U else (columns[0], columns[-1])
+
+
+def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError]:
+    """The sentences of a file; an error in place of each line that has not as many columns as the others."""
+    columns = asked.columns or columns_of(path)
+    delimiter = asked.delimiter
+    sentence: list[list[str]] = []
+    begin, is_sound = 0, True
+
+    def finished() -> Iterator[Row]:
+        if sentence and is_sound:
+            fields = {name: [cells[place] for cells in sentence] for place, name in enumerate(columns)}
+            yield Row(f"{path} line {begin}", f"{path.name}:{begin}", fields)
+
+    with _opened(path) as file:
+        for number, text in _lines(path, decoded(path, cast(BinaryIO, file), asked.encoding)):
+            if not text.strip(" \t"):
+                yield from finished()
+                sentence, is_sound = [], True
+                continue
+            delimiter = delimiter or (TAB if TAB in text else None if text.startswith("# ") else " ")
+            cells = text.split(TAB) if delimiter == TAB else [cell for cell in text.split(delimiter or " ") if cell]
+            begin = number if not sentence else begin
+            if len(cells) != len(columns):
+                if not text.startswith("#") and cells[0] != _DOCUMENT:
+                    names = ", ".join(columns)
+                    yield UserError(f"{path} line {number} has {len(cells)} columns; expected {len(columns)}: {names}")
+                    is_sound = False
+            elif columns == CONLL_U and not cells[0].isdecimal():
+                reading.add(_SEVERAL if "-" in cells[0] else _EMPTY, f"{path.name}:{number}")
+            elif not_utf8_in([text]):
+                raise UserError(f"{path} line {number} is not UTF-8; set the encoding of its data, such as latin-1")
+            elif cells[0] != _DOCUMENT:
+                sentence.append(cells)
+        yield from finished()
+
+
+def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
+    try:
+        return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give a file") from error
+
+
+def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, str]]:
+    """Numbers and texts of lines, without their ends; bytes that are not UTF-8 become surrogates."""
+    lines = Lines(stream)
+    try:
+        for raw in lines:
+            if raw is None:
+                raise UserError(f"{path} line {lines.number} is too long; expected one word a line")
+            yield lines.number, raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    except EOFError as error:
+        raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
+    except UnicodeError as error:
+        raise UserError(f"{path}: {not_encoded(None, error)}") from error
+
+
+def _first(path: Path) -> list[str]:
+    """The cells of the first line that is no comment and no mark of a document."""
+    with _opened(path) as file:
+        for _, text in _lines(path, cast(BinaryIO, file)):
+            cells = text.split(TAB) if TAB in text else text.split()
+            if cells and not (text.startswith("#") and TAB not in text) and cells[0] != _DOCUMENT:
+                return cells
+    raise UserError(f"{path} has no line with a word; expected one word a line, with its columns")
+
+
+def _is_conll_u(path: Path, width: int) -> bool:
+    return width == len(CONLL_U) and (path.name.removesuffix(".gz").endswith(".conllu") or _first(path)[0][:1] == "1")

@@ -1,0 +1,241 @@
+"""The rows of a task file as a labelled data set: read, put in splits, numbered, and checked.
+
+files ─► layout ─► rows ─► head ─► examples ─► splits, labels, ids
+                     └► not usable: an error with its line, or counted (`max_rejects`)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.corpus.documents import SplitConfig, assign_splits
+from data_prep.errors import UserError
+from data_prep.labelled.examples import TASKS, Example, Labelled
+from data_prep.labelled.heads import MAKERS, Columns, Draft, value_of
+from data_prep.labelled.layouts import hub, squad, table, tokens
+from data_prep.labelled.layouts.schemes import scheme_in
+from data_prep.labelled.rows import Asked, Reading, Rejects, Row, first_of
+from data_prep.labelled.task import SPLIT_NAMES, Layout, Part, TaskFile, paths_of, read_task
+from data_prep.labelled.values import as_text, in_order
+from data_prep.tokens.cleaning import Cleaning
+
+READERS: dict[Layout, Callable[[Path, Asked, Reading], Iterator[Row | UserError]]] = {
+    "table": table.rows,
+    "squad": squad.rows,
+    "tokens": tokens.rows,
+    "hub": hub.rows,
+}
+_UNITS = {"tags": "words", "answer": "questions"}
+
+
+def load_task(path: Path, cleaning: Cleaning | None = None) -> Labelled:
+    """The data of a task file. cleaning: what is done to texts (never to the contexts of answers); None: nothing.
+
+    UserError, with file and line, for what cannot be used.
+    """
+    path = Path(path).expanduser()
+    return load_files(read_task(path), path.parent, path.name, cleaning)
+
+
+def load_files(task: TaskFile, folder: Path, name: str, cleaning: Cleaning | None = None) -> Labelled:
+    """The data of a task whose paths begin at a folder. name: of the task, for errors."""
+    reading = Reading()
+    drafts: dict[str, list[Draft]] = {}
+    for split in SPLIT_NAMES:
+        reader = _Reader(task, folder, name, split, reading, cleaning)
+        drafts[split] = [draft for part in task.parts(split) for draft in reader.drafts(part)]
+    if not any(drafts.values()):
+        raise UserError(f"{name}: names no files; set train, validation or test")
+    _unique_ids(drafts, reading, name)
+    _hold_out(task, drafts, name)
+    labels = _labels(task, drafts, reading)
+    splits = {split: _examples(drafts[split], labels) for split in SPLIT_NAMES}
+    scheme = _scheme(splits, labels, reading) if task.predicts == "tags" else ""
+    if not splits["test"] and splits["validation"]:
+        reading.notes.append("there is no test: scores are those of validation")
+    reported = "test" if splits["test"] else "validation"
+    measured = ", ".join(task.metrics) or "the head's own metrics"
+    return Labelled(
+        task=TASKS[task.predicts],
+        labels=labels,
+        splits=splits,
+        description=task.about or f"{sum(map(len, drafts.values())):,} rows of {name}",
+        licence=task.licence,
+        protocol=f"{measured} over the {_UNITS.get(task.predicts, 'rows')} of {reported}",
+        notes=tuple(reading.remarks()),
+        metrics=tuple(task.metrics),
+        scheme=scheme,
+    )
+
+
+def rows_of(task: TaskFile, split: str, folder: Path, wanted: Sequence[str]) -> Iterator[Row]:
+    """The rows of a split as its files hold them. wanted: the columns that are used."""
+    reading = Reading()
+    rejects = Rejects(task.max_rejects, reading)
+    for part in task.parts(split):
+        for row in _read(task, part, split, folder, [*wanted, *part.only], reading):
+            if isinstance(row, UserError):
+                rejects.add(row)
+            else:
+                yield row
+
+
+def _read(
+    task: TaskFile, part: Part, split: str, folder: Path, wanted: Sequence[str], reading: Reading
+) -> Iterator[Row | UserError]:
+    columns = tuple(task.columns if part.columns is None else part.columns)
+    asked = Asked(wanted, task.encoding, task.separator, columns, task.quotes, split)
+    for path in paths_of(part, folder):
+        shown = str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name
+        for row in READERS[part.layout or task.layout](path, asked, reading):
+            if isinstance(row, UserError) or all(_is_asked(row, name, part.only[name], task) for name in part.only):
+                yield row if isinstance(row, UserError) else row._replace(place=shown + row.place[len(path.name) :])
+
+
+def _is_asked(row: Row, name: str, values: str | list[str], task: TaskFile) -> bool:
+    value = str(value_of(row, name, "only"))
+    return value in values if isinstance(values, list) else value == values
+
+
+@dataclass
+class _Reader:
+    """Makes drafts of the rows of one split."""
+
+    task: TaskFile
+    folder: Path
+    name: str
+    split: str
+    reading: Reading
+    cleaning: Cleaning | None
+
+    def __post_init__(self) -> None:
+        self.rejects = Rejects(self.task.max_rejects, self.reading)
+
+    def drafts(self, part: Part) -> Iterator[Draft]:
+        columns = self._columns(part)
+        names = [*columns.names, *filter(None, (self.task.id,)), *part.only]
+        count = 0
+        for row in _read(self.task, part, self.split, self.folder, names, self.reading):
+            count += 1
+            try:
+                if isinstance(row, UserError):
+                    raise row
+                if (draft := self._draft(row, part, columns)) is not None:
+                    yield draft
+            except UserError as error:
+                self.rejects.add(error)
+        if not count:
+            raise UserError(f"{self.folder / part.path} has no row" + " with these values of only" * bool(part.only))
+
+    def _columns(self, part: Part) -> Columns:
+        task, layout = self.task, part.layout or self.task.layout
+        inputs = tuple(part.inputs or task.inputs)
+        label = part.label or (task.label if "label" in task.model_fields_set or layout in ("table", "hub") else "")
+        if layout == "squad":
+            inputs, label = inputs or squad.COLUMNS, label or squad.LABEL
+        elif layout == "tokens":
+            columns = tuple(task.columns if part.columns is None else part.columns)
+            words, tags = tokens.defaults(columns or tokens.columns_of(paths_of(part, self.folder)[0]))
+            inputs, label = inputs or (words,), label or tags
+        if not inputs and task.predicts == "text" and task.prompt:
+            inputs = (task.prompt,)
+        if not inputs:
+            raise UserError(f"{self.name}: inputs: missing; name the one or two columns that a network reads")
+        if task.predicts == "answer" and len(inputs) != 2:
+            raise UserError(f"{self.name}: inputs: name the column with the context and that with the question")
+        if task.predicts == "choice" and not isinstance(task.choices, str | list):
+            raise UserError(f"{self.name}: choices: name the column with a row's choices, or one column for each")
+        own = task.choices if isinstance(task.choices, str) else tuple(task.choices or ())
+        choices = own if task.predicts == "choice" else ()
+        return Columns(inputs, label, choices, task.classes or None, self.name)
+
+    def _draft(self, row: Row, part: Part, columns: Columns) -> Draft | None:
+        is_labelled = self.split != "predict"
+        if is_labelled and self.task.ignore and str(value_of(row, columns.label, self.name)) in self.task.ignore:
+            self.reading.add("rows with an ignored label, left out", row.place)
+            return None
+        draft = MAKERS[self.task.predicts](row, columns, is_labelled, self.cleaning, self.reading)
+        language = str(part.language or self.task.language)
+        own_id = self.task.id or (squad.ID if (part.layout or self.task.layout) == "squad" else "")
+        draft.content.update(
+            id=as_text(row.where, own_id, value_of(row, own_id, self.name)) if own_id else row.place,
+            language=str(row.fields.get(language, language)),
+            part=part.part,
+            place=row.place,
+        )
+        return draft
+
+
+def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None:
+    """Move a share of train to validation, and to test if neither is there; equal texts stay together."""
+    if not drafts["train"] or drafts["validation"]:
+        return
+    share = SplitConfig(validation=task.split.validation, test=0 if drafts["test"] else task.split.test)
+    key = "text" if task.predicts == "answer" else None  # questions about one context stay together
+    contents = [
+        json.dumps([draft.content.get(one) for one in ((key,) if key else ("text", "text_pair", "words", "choices"))])
+        for draft in drafts["train"]
+    ]
+    split_of = assign_splits(list(dict.fromkeys(contents)), share, task.seed)
+    train, drafts["train"] = drafts["train"], []
+    for content, draft in zip(contents, train, strict=True):
+        drafts[split_of[content]].append(draft)
+    if not drafts["train"]:
+        raise UserError(f"{name}: split leaves no rows for train; give more rows, or smaller shares")
+
+
+def _labels(task: TaskFile, drafts: dict[str, list[Draft]], reading: Reading) -> list[str]:
+    """The labels in order: those of the task file, of the data set's classes, or of the rows."""
+    if task.predicts not in ("class", "tags"):
+        return []
+    if task.classes:
+        return list(dict.fromkeys(task.classes.values()))
+    seen = {label for split in drafts.values() for draft in split for label in draft.labels}
+    named = next((names for names in reading.classes.values() if seen <= set(names)), None)
+    if named is None and len(seen) == 1:
+        raise UserError(f"all rows have the label {next(iter(seen))!r}; at least two are needed")
+    return named or sorted(seen, key=in_order)
+
+
+def _examples(drafts: list[Draft], labels: list[str]) -> list[Example]:
+    number = {label: place for place, label in enumerate(labels)}
+    examples = []
+    for content, names in drafts:
+        numbers = tuple(number[name] for name in names)
+        answer: dict[str, Any] = {"tags": numbers} if "words" in content else {"label": numbers[0]} if numbers else {}
+        examples.append(Example(**content, **answer))
+    return examples
+
+
+def _unique_ids(drafts: dict[str, list[Draft]], reading: Reading, name: str) -> None:
+    """Refuse ids of scored rows that others of the split have, too; in train, those are counted and get a number."""
+    for split, of_split in drafts.items():
+        first: dict[tuple[str, str, str], tuple[str, int]] = {}
+        for content, _ in of_split:
+            key = (content["id"], content["language"], content["part"])
+            if key not in first:
+                first[key] = (content["place"], 1)
+                continue
+            place, count = first[key]
+            if split != "train":
+                own = f"{content['place']} has the id {content['id']!r}"
+                raise UserError(f"{name}: {own}, which {place} of {split} has, too; give each row its own")
+            first[key] = (place, count + 1)
+            content["id"] = f"{content['id']}#{count + 1}"
+            reading.add("rows of train with the id of another, which get #2, #3 … behind it", content["place"])
+
+
+def _scheme(splits: dict[str, list[Example]], labels: list[str], reading: Reading) -> str:
+    """The scheme of the tags, which is said, and so is what breaks it."""
+    examples = [example for split in splits.values() for example in split]
+    scheme, broken = scheme_in([[labels[tag] for tag in example.tags] for example in examples], labels)
+    if scheme:
+        reading.notes.append(f"tags mark chunks by the scheme {scheme}")
+        places = [f"{examples[number].place} word {place + 1}" for number, place in broken]
+        if places:
+            reading.notes.append(f"{len(places):,} tags break the scheme {scheme} ({first_of(places)})")
+    return scheme

@@ -1,0 +1,261 @@
+"""A task in a small YAML file: which rows there are, what is asked of them, and how answers are scored.
+
+    about: Sentiment of sentences of film reviews
+    train: train.tsv                     # beside this file, or a whole path; a list of them; {path: …, language: …}
+    validation: dev.tsv                  # without it, a share of train (`split`)
+    test: test.tsv                       # without it, validation is what is reported
+    inputs: [sentence]                   # one or two columns; "{title}: {body}" puts several together
+    label: label                         # the column with the answer
+    head: class                          # class, score, tags, choice, answer or text
+    labels: {"0": negative, "1": positive}
+    metrics: [accuracy]                  # the first one counts
+    prompt: "Review: {sentence}\\nSentiment:"
+
+The same file serves fine-tuning and few-shot prompts; a task needs what its job uses of it. How files may be laid out
+is told in `data_prep.labelled.layouts`.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from data_prep.corpus.documents import SplitConfig
+from data_prep.errors import UserError, choices
+from data_prep.labelled.examples import Head
+from data_prep.opening.files import UnfitError, read
+from data_prep.settings import Settings, checked
+from data_prep.sources.written import Delimiter, Encoding
+
+LARGEST = 1 << 20  # bytes of a task file
+Layout = Literal["table", "squad", "tokens", "hub"]
+SPLIT_NAMES = ("train", "validation", "test", "predict")
+_GLOB = "*?"
+
+
+class Part(Settings):
+    """Files of a split, and what is different about them from the task's others."""
+
+    path: str
+    """A file, or a folder of `layout: hub`; `*` stands for any letters, `{language}` for each language."""
+    language: str | list[str] = ""
+    """Language of the rows, or the column that names it; a list with `{language}` in the path."""
+    part: str = ""
+    """Name of these rows, if they are reported apart."""
+    only: dict[str, str | list[str]] = Field(default={})
+    """Values of columns: rows with others are not read."""
+    layout: Layout | None = None
+    """How it is laid out; null: as the task's others."""
+    columns: list[str] | None = None
+    """Names of the columns of a file without a header; []: it has one; null: as the task's others."""
+    inputs: list[str] | None = Field(default=None, min_length=1, max_length=2)
+    """Input columns; null: as the task's others."""
+    label: str | None = None
+    """Column with the answer; null: as the task's others."""
+
+
+class TaskFile(Settings):
+    """The settings of a task file."""
+
+    about: str = ""
+    """What the task is, for the report."""
+    train: list[Part] = Field(default=[])
+    """Rows to learn from; of few-shot prompts, where shots are drawn from."""
+    validation: list[Part] = Field(default=[])
+    """Rows for decisions; without them, a share of train."""
+    test: list[Part] = Field(default=[])
+    """Rows that are scored; without them, those of validation."""
+    predict: list[Part] = Field(default=[])
+    """Rows without answers, of which predictions are written."""
+    layout: Layout = "table"
+    """table: a row each; squad: questions about paragraphs, JSON; tokens: a word a line; hub: a folder."""
+    columns: list[str] = Field(default=[])
+    """Names of the columns of files without a header, and of layout tokens."""
+    separator: Delimiter = None
+    """What parts columns; null: what the file's name and its first lines say."""
+    quotes: bool = True
+    """Whether a quote may quote a field; false: it is a character, and every line is a row, as in GLUE's files."""
+    encoding: Encoding = None
+    """Encoding of files that are not UTF-8."""
+    inputs: list[str] = Field(default=[], max_length=2)
+    """One or two columns, or templates with columns in braces; of `answer` context and question."""
+    label: str = "label"
+    """The column with the answer; of layout tokens the last one, unless it is named."""
+    head: Head | None = None
+    """What is predicted; null: what layout and choices say, or else class."""
+    labels: list[str] | dict[str, str] = Field(default=[])
+    """The labels in order, or the names of those in the files; without them, those of train."""
+    ignore: list[str] = Field(default=[])
+    """Labels of rows that are left out, and counted, such as - where judges did not agree."""
+    choices: dict[str, str] | str | list[str] | None = None
+    """Words for each label; or the column with a row's own choices, or one column for each choice."""
+    metrics: list[str] = Field(default=[])
+    """Names of metrics; the first one counts."""
+    id: str = ""
+    """Column that names rows; empty: file and line do."""
+    language: str = ""
+    """Language of all rows, or the column that names it."""
+    split: SplitConfig = SplitConfig(validation=0.1, test=0.1)
+    """Shares of train that are held out where validation or test is missing; equal texts stay together."""
+    seed: int = 0
+    """Seed of the split."""
+    max_rejects: int = Field(default=0, ge=0)
+    """Most rows that cannot be used and are left out; the next one is an error."""
+    licence: str = "not stated"
+    """Licence of the rows, for the records."""
+    prompt: str = ""
+    """What a row becomes as text for a decoder or an encoder–decoder; columns in braces."""
+    description: str = ""
+    """Text before the first shot."""
+    delimiter: str = " "
+    """Between a prompt and its answer."""
+    between: str = "\n\n"
+    """Between shots."""
+    unconditional: str = ""
+    """Prompt by which the choices' prior is measured; empty: nothing but what texts begin with."""
+    content_free: list[str] = Field(default=["N/A", "", "[MASK]"], min_length=1)
+    """What fields hold in prompts that say nothing, by which answers are calibrated (Zhao et al. 2021)."""
+    until: list[str] = Field(default=["\n"])
+    """Texts before which a written answer ends."""
+
+    @field_validator(*SPLIT_NAMES, mode="before")
+    @classmethod
+    def _as_parts(cls, value: Any) -> Any:
+        """A path, a part, or a list of either, as a list of parts."""
+        values = value if isinstance(value, list) else [value]
+        for item in values:
+            if isinstance(item, Mapping) and (unknown := sorted(map(str, set(item) - set(Part.model_fields)))):
+                raise ValueError(f"{unknown[0]!r} is an unknown key; {choices(unknown[0], Part.model_fields)}")
+            if not isinstance(item, str | Mapping | Part):
+                raise ValueError("give a path, {path: …, language: …}, or a list of them")
+        return [{"path": item} if isinstance(item, str) else item for item in values]
+
+    @model_validator(mode="after")
+    def _fits(self) -> TaskFile:
+        for split in SPLIT_NAMES:
+            for part in getattr(self, split):
+                if ("{language}" in part.path) != isinstance(part.language, list):
+                    raise ValueError(f"{split}: {part.path!r}: a list of languages goes with {{language}} in the path")
+        for name, template in (*(("inputs", template) for template in self.inputs), ("prompt", self.prompt)):
+            try:
+                fields_of(template)
+            except ValueError as error:
+                advice = "write names of columns in braces, and {{ for a brace"
+                raise ValueError(f"{name}: {error}; {advice}") from None
+        return self
+
+    @property
+    def predicts(self) -> Head:
+        """The head, also where it is not named."""
+        if self.head is not None:
+            return self.head
+        if self.layout in ("squad", "tokens"):
+            return "answer" if self.layout == "squad" else "tags"
+        return "class" if self.choices is None or isinstance(self.choices, dict) else "choice"
+
+    @property
+    def classes(self) -> dict[str, str]:
+        """Names of labels by what stands in the files, in order; empty where train says which there are."""
+        given = self.labels or (self.choices if isinstance(self.choices, dict) else {})
+        return dict(given) if isinstance(given, dict) else {label: label for label in given}
+
+    def parts(self, split: str) -> Iterator[Part]:
+        """The parts of a split, one for each language of those with several."""
+        for part in getattr(self, split):
+            for language in part.language if isinstance(part.language, list) else [part.language]:
+                path = part.path.replace("{language}", language)
+                yield part.model_copy(update={"path": path, "language": language})
+
+
+def read_task(path: Path) -> TaskFile:
+    """The task of a file. UserError, with the key, for what cannot be meant."""
+    return task_of(read_settings(path, "the file of a task", "write test, inputs and label, one a line"), str(path))
+
+
+def task_of(values: Mapping[str, Any], where: str) -> TaskFile:
+    """The task of plain values; numbers that stand for labels become texts. where: names it in errors."""
+    plain = dict(values)
+    for name in ("labels", "choices"):
+        plain[name] = _as_texts(plain.get(name), name, where)
+    plain = {name: value for name, value in plain.items() if value is not None or name not in ("labels", "choices")}
+    task = checked(TaskFile, plain, where)
+    if isinstance(task.choices, dict):
+        if len(task.choices) < 2:
+            raise UserError(f"{where}: choices: {len(task.choices)} is no choice; give two labels or more.")
+        if len(set(task.choices.values())) < len(task.choices):
+            raise UserError(f"{where}: choices: two labels have the same words, and nobody could tell them apart.")
+    return task
+
+
+def read_settings(path: Path, what: str, advice: str) -> dict[str, Any]:
+    """The settings of a YAML file. what, advice: what it should be and hold, for errors."""
+    try:
+        values = yaml.safe_load(read(path, LARGEST))
+    except UnfitError as error:
+        raise UserError(f"{path}: {error}; name {what}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]}); mend it.") from None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise UserError(f"{path}: holds no settings; {advice}.")
+    return values
+
+
+def fields_of(template: str) -> list[str]:
+    """The columns of a template, in braces; ValueError for what names none."""
+    fields = []
+    for _, name, spec, conversion in string.Formatter().parse(template):
+        if name is None:
+            continue
+        if not all(map(str.isidentifier, name.split("."))) or "__" in name or spec or conversion:
+            raise ValueError(f"{{{name}}} names no field")
+        fields.append(name)
+    return list(dict.fromkeys(fields))
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """A template with a text for each of its fields."""
+    pieces = string.Formatter().parse(template)
+    return "".join(f"{literal}{'' if name is None else values[name]}" for literal, name, _, _ in pieces)
+
+
+def paths_of(part: Part, folder: Path) -> list[Path]:
+    """The files or folders that a part names, from the folder. UserError if there is none."""
+    path = folder / Path(part.path).expanduser()
+    if not any(sign in part.path for sign in _GLOB):
+        return [path]
+    first = next(place for place, piece in enumerate(path.parts) if any(sign in piece for sign in _GLOB))
+    paths = sorted(Path(*path.parts[:first]).glob(str(Path(*path.parts[first:]))))
+    if not paths:
+        raise UserError(f"{path} names no file; give one that there is")
+    return paths
+
+
+def files_of(task: TaskFile, folder: Path, splits: Collection[str] = SPLIT_NAMES) -> list[Path]:
+    """All files that a task names, those of its folders one by one. folder: where the task file lies."""
+    files: list[Path] = []
+    for split in splits:
+        for path in (path for part in task.parts(split) for path in paths_of(part, folder)):
+            files += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return list(dict.fromkeys(files))
+
+
+def _as_texts(value: Any, name: str, where: str) -> Any:
+    """Labels and their words, with numbers as texts. UserError for truth values, which YAML makes of yes and no."""
+    if isinstance(value, dict):
+        for label, words in value.items():
+            if isinstance(label, bool) or not isinstance(label, str | int) or not isinstance(words, str | int):
+                raise UserError(
+                    f"{where}: {name}: {label!r}: {words!r} is no label with its words; put both in quotes."
+                )
+        return {str(label): str(words) for label, words in value.items()}
+    if isinstance(value, list):
+        for label in value:
+            if isinstance(label, bool) or not isinstance(label, str | int):
+                raise UserError(f"{where}: {name}: {label!r} is no label; put it in quotes.")
+        return [str(label) for label in value]
+    return value
