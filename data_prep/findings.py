@@ -1,4 +1,4 @@
-"""Findings: what is odd or wrong with data and settings, told with numbers and advice before a network is trained.
+"""Findings: what is odd or wrong with data and settings, reported with numbers and advice before training starts.
 
 A kind of data declares its own (`Kind.findings`); those that all kinds share are here. They follow from settings and
 from the summaries of finished stages, so `sesame plan`, the first lines of a run and its report tell the same.

@@ -259,7 +259,7 @@ class Kind:
         raise NotImplementedError
 
     def expected(self, recipe: Sections) -> DataFacts | None:
-        """Facts about rows that follow from the recipe alone; None if the shape of a row is not known yet."""
+        """Facts about rows that follow from the recipe; None if the shape of a row is not known yet."""
         return None
 
     def columns(self, recipe: Sections) -> tuple[str, ...]:

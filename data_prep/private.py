@@ -21,7 +21,7 @@ from data_prep.errors import UserError
 VARIABLE = "SESAME_UMASK"
 CLOSED = 0o077
 OTHERS = 0o077  # bits of a mode that are not the owner's
-LOCK = "lock"  # of a folder of one's own
+LOCK = "lock"  # of a private folder
 
 log = logging.getLogger("sesame")
 _said: set[Path] = set()
@@ -54,11 +54,11 @@ def close_folder(folder: Path, inside: Iterable[str] = ()) -> None:
     """Take from a folder that is there the rights of others that `umask` does not give, and say so.
 
     inside: names of files in it, whose rights are taken, too. A folder that belongs to somebody else, or whose files
-    belong to its group (set-group-ID), is shared by intention: that is said, and nothing is changed.
+    belong to its group (set-group-ID), is shared on purpose: this is reported, and nothing is changed.
     """
     try:
         status = folder.lstat()
-    except OSError:  # none yet, or none that this user may look at: whoever uses it says so
+    except OSError:  # missing, or not readable by this user: its users will report that
         return
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISDIR(status.st_mode) or not mode & umask() or folder in _said:
@@ -84,7 +84,7 @@ def close_folder(folder: Path, inside: Iterable[str] = ()) -> None:
 
 @contextlib.contextmanager
 def own_folder(root: Path, prefix: str) -> Iterator[Path]:
-    """A new folder in `root` for this user alone, gone afterwards; those that killed processes left are removed now.
+    """A new folder in `root` for this user only, removed afterwards; those that killed processes left are removed now.
 
     A process holds a lock on its folder while it lives. Raises OSError if `root` cannot be written.
     """

@@ -14,7 +14,7 @@ from pipeline.store.store import Store
 
 
 def model_folder(name: str) -> Path:
-    """The folder that `transformers`, or whoever else made it, opens.
+    """The folder that `transformers`, or another library that made it, opens.
 
     name: that folder, an artifact's folder or key, a run (its pretraining's network), or a registered model: NAME is
     its champion, NAME@VERSION any version. UserError, with all that it is not, where it is none of them.

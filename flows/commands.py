@@ -221,7 +221,7 @@ def resume(run: str, as_json: bool) -> None:
 def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
     home = Home.find()
     prepare(home.prefect)
-    # With --json, standard output belongs to the object alone, whatever libraries print.
+    # With --json, standard output only has the object, whatever libraries print.
     console = new_console(stderr=True) if as_json else out
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         record = making.made(home, recipe, asked, console)

@@ -101,7 +101,7 @@ def compare(home: Home, compared: Compared, make: Make, console: Console) -> tup
 
 
 def sweep_of(recipe: str, scale: str | None, settings: Sequence[str], over: Sequence[str]) -> Compared:
-    """All combinations of some settings as a comparison by the held-out loss, of pretraining alone.
+    """All combinations of some settings as a comparison by the held-out loss, with pretraining only.
 
     over: `path=value,value…`. Raises UserError for a malformed list, or a combination that is no recipe.
     """

@@ -47,7 +47,7 @@ class CodedImage(NamedTuple):
 
 
 def compress(model: str, source: str, out: str, as_json: bool) -> None:
-    """Compress images (PNG, JPEG, WebP, TIFF, BMP, GIF). What of an image cannot be kept is said."""
+    """Compress images (PNG, JPEG, WebP, TIFF, BMP, GIF). Whatever of an image cannot be kept is reported."""
     codec = Codec.open(model_folder(model))
     config = ImagesConfig(channels=1 if codec.channels == 1 else 3)
 

@@ -74,7 +74,7 @@ class Session:
     record: runs.Run | None = None
     error: BaseException | None = None  # what ended the run
     execution: Execution | None = None
-    ending: ExitStack = field(default_factory=ExitStack)  # what holds until Prefect was told the end
+    ending: ExitStack = field(default_factory=ExitStack)  # what holds until Prefect knows the end
     told_findings: set[str] = field(default_factory=set)
 
 

@@ -207,7 +207,7 @@ def _exit_code(details: JobDetails, stopped: bool, say: Say) -> int:
 
 
 class _Log:
-    """Prints a job's log to standard output, in a thread. After a lost connection it goes on where it was."""
+    """Prints a job's log to standard output, in a thread. After a lost connection it continues where it was."""
 
     def __init__(self, client: JobSubmissionClient, job_id: str) -> None:
         self.client, self.job_id = client, job_id

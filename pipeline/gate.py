@@ -86,7 +86,7 @@ def decide(challenger: Score, champion: Score | None, called: str = "the champio
     """The rule: any finite score fills an empty place; a champion is replaced by a score that is not worse.
 
     champion: None where there is none (`held` false) or it has no score. `called`: the champion, in words. Scores of
-    different evaluations are not compared: whoever holds the place keeps it.
+    different evaluations are not compared: the current holder keeps the place.
     """
     if not math.isfinite(challenger.value):
         return Decision(False, f"its score is {challenger.value}")

@@ -26,7 +26,7 @@ class Home:
 
     @staticmethod
     def find() -> Home:
-        """The home that the environment names; if other users may enter it, it is closed or that is said."""
+        """The home that the environment names; if other users may enter it, it is closed, or that is reported."""
         home = Home(Path(os.environ.get("SESAME_HOME", ".sesame")).expanduser().absolute())
         home.close()
         return home
@@ -35,7 +35,7 @@ class Home:
         """Close the folder to other users, or what is ours in it where it holds other things, too."""
         try:
             names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
-        except OSError:  # none yet, or none that can be read: whoever uses it says so
+        except OSError:  # missing, or not readable: its users will report that
             return
         if names <= FOLDERS:
             private.close_folder(self.path, DATABASES)

@@ -1,6 +1,6 @@
 """Records of flow runs: request and results. One JSON file per run, rewritten as a whole.
 
-Beside it lies a heartbeat while the run's process lives, on this host or on another that shares the folder.
+Next to it is a heartbeat while the run's process lives, on this host or on another that shares the folder.
 """
 
 from __future__ import annotations

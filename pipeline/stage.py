@@ -33,7 +33,7 @@ def _quiet(message: str, done: float | None = None, warning: str = "") -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage may use beside its config and its inputs; none of it may change the result.
+    """What a stage may use besides its config and its inputs; none of it may change the result.
 
     The store fills in what is left out, and always sets `work`, `key` and `attempt`.
     """

@@ -70,7 +70,7 @@ class OrderConfig(Settings):
 
     @property
     def mixing(self) -> dict[str, Any]:
-        """Arguments of `data_prep.shards.order.shares` beside the rows; empty where all rows are read equally often."""
+        """Arguments of `data_prep.shards.order.shares` besides the rows; empty if all rows are read equally often."""
         for name, of_parts in (("weights", self.weights), ("epochs", self.epochs)):
             if of_parts:
                 return {name: {part: share for part, share in of_parts.items() if share}}

@@ -89,7 +89,7 @@ def set_up_cpu(threads: int | None, workers: int = 1) -> None:
     """Divide this machine's cores among its `workers`, or use `threads`, and keep freed memory for the next step.
 
     The number of threads changes the last digits of sums, so it does not follow what else the machine does at the
-    moment: a run that goes on later is the same. How threads wait for each other does (`training.waiting`).
+    moment: a run that is resumed gives the same result. How threads wait for each other does (`training.waiting`).
 
     By default glibc gives large blocks back to the kernel, which has to clear every page of them again a moment later:
     a fifth of a small network's time. Huge pages save another part of it.
@@ -106,7 +106,7 @@ def set_up_cpu(threads: int | None, workers: int = 1) -> None:
 def compile_in_private() -> None:
     """Compiled code goes to this user's cache, unless the environment names another.
 
-    PyTorch's own choice is a folder in `/tmp` with a known name: whoever makes it first would have us run his code.
+    PyTorch's default is a folder in `/tmp` with a known name: anyone who makes it first could have us run their code.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torchinductor"))

@@ -43,7 +43,7 @@ class Evaluation:
     watchdog: Watchdog
     seed: int
     sources: Sequence[str] = ()
-    """Of a mixture, as `source` in rows counts them: the loss is told for each, too."""
+    """Of a mixture, as `source` in rows counts them: the loss is also reported for each."""
 
     def means(self, phase: str, step: int) -> dict[str, float]:
         """The mean of every term and metric of the turns of `phase` and `step`, and the held-out loss.
@@ -146,5 +146,5 @@ def collated(objective: Objective, rows: Rows) -> Batch:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device, copied beside what else the device does."""
+    """The batch on a device, copied while the device does other work."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

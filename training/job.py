@@ -157,7 +157,7 @@ def _training(job: Job, worker: Worker, export: Path | None = None, **others: An
         remarks = objective.start_from(Path(job.start_folder))
     trained = [corpus.source or corpus.name for corpus in [*job.corpora, *job.longer]]
     sources = list(dict.fromkeys([*trained, *(source for source, _ in job.held_out_sources)]))
-    if len(sources) == 1 and not job.start_folder:  # of what is adapted, even one is told in bits per byte
+    if len(sources) == 1 and not job.start_folder:  # of an adapted network, even a single one is reported
         sources = []
     stream = training_stream(job, open_table, facts.specials, sources)
     held_out, held_out_rows = held_out_stream(job, open_table, facts.specials, sources)
@@ -254,7 +254,7 @@ def corruption_on_load(config: CorruptionConfig, specials: Specials | None = Non
 
 
 class MetricsLog:
-    """Appends records as JSON lines, which are read by whoever monitors the run; training waits for no reader.
+    """Appends records as JSON lines, for those who monitor the run; training waits for no reader.
 
     A resumed run writes some steps again; readers take the last record of a step. An incomplete line of a killed run is
     removed.

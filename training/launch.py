@@ -1,7 +1,7 @@
 """Starts a job's workers: in this process when there is one, on Ray Train when there are more.
 
 Workers write checkpoints straight into the job's folder, which every node must reach. When a worker is lost the group
-is started again, under a new run name, and goes on from the newest committed checkpoint, with fewer workers where the
+is started again, under a new run name, and continues from the newest committed checkpoint, with fewer workers where the
 placement allows it and a node is gone. Ray's own checkpoint reports and restarts are not used: a report may be lost
 with the worker, its snapshot of the run may be torn, and a mistake of the user would be tried again. What will not go
 away ends the run: the same failure twice without a new checkpoint, hosts that do not reach each other, no room.
@@ -174,7 +174,7 @@ def _newest_step(work: Path) -> int:
 def _in_thread(function: Callable[[], T], watch: Callable[[Future[T]], None] | None = None) -> T:
     """`function()`, in a thread of its own. A signal's exception that is raised inside Ray's core is lost there.
 
-    watch: run beside it with its future, which it may fail; then the function is left to itself.
+    watch: runs next to it with its future, which it may fail; then the function is left to itself.
     """
     future: Future[T] = Future()
 

@@ -294,7 +294,7 @@ class Training:
     def _backward_whole(self, turn: WholeBatchTurn, batches: list[Batch], step: int) -> dict[str, float]:
         """Gradients of a loss of the whole batch; see `WholeBatchTurn`.
 
-        Returns weights by term. They count on one worker alone, for all of them have the same loss.
+        Returns weights by term. They only count on one worker, as all of them have the same loss.
         """
         engine, networks = self.engines[turn.player], self._networks(turn.player)
         self._summed([])
@@ -337,7 +337,7 @@ class Training:
         def load(step: int) -> tuple[int, list[Batch], list[Draws], Workload]:
             samples = self.split.samples(step)
             batches, draws = (list(column) for column in zip(*map(self._read, samples), strict=True))
-            # Counted here, on the CPU and beside the step: a device would have to be waited for.
+            # Counted here, on the CPU and in parallel to the step: counting on a device would mean waiting for it.
             measures = [
                 (self.objective.num_units(b), self.objective.num_positions(b), self.objective.flops(b)) for b in batches
             ]

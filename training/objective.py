@@ -1,7 +1,7 @@
 """The protocol between the training loop and what is being learned.
 
 An objective owns the networks and says, for a batch, what the loss is; the loop owns everything else. A loss is a set
-of additive terms. Each is a *sum* over its targets, and the batch alone tells how many targets there are, so the loop
+of additive terms. Each is a *sum* over its targets, and the number of targets follows from the batch alone, so the loop
 can divide by their number over all ranks and micro-batches before anything is differentiated:
 
     loss = Σ_terms  Σ_ranks Σ_micro-batches sum(term) / Σ_ranks Σ_micro-batches weight(term)
@@ -54,7 +54,7 @@ class Turn:
 
     `weights(batch)` gives the number of targets of every term from the batch alone, before the networks run. `extra` is
     added once to their number in a step, over all workers and micro-batches. With `adds`, the update is that of the
-    terms' sums, as if each target made its own: their means are reported alone. `penalties` are terms that only keep
+    terms' sums, as if each target made its own: their means are only reported. `penalties` are terms that only keep
     training in shape, such as the balance of experts: the held-out loss is the sum of the others.
     `loss(networks, batch)` runs them; `networks` are the engines' callables under the names of `networks()`. Under
     bf16 their outputs are bf16: losses are computed from `.float()`.

@@ -143,7 +143,7 @@ def host_name() -> str:
 
 
 class Shared(NamedTuple):
-    """A file that whoever starts work writes, and that its workers look for: all hosts must see the same folder."""
+    """A file that the process that starts work writes and its workers look for: all hosts must see the same folder."""
 
     file: Path
     text: str

@@ -78,7 +78,7 @@ def lost_files_in_words(summary: Mapping[str, Any]) -> str:
 
 
 def notes_of_files(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """What is odd about how files are written, once for all files that it is said of. notes: names of files, and it."""
+    """Oddities of how files are written, each once with its files. notes: pairs of a file's name and an oddity."""
     files_of: dict[str, list[str]] = {}
     for name, note in notes:
         files_of.setdefault(note, []).append(name)

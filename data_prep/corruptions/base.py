@@ -61,7 +61,7 @@ class CorruptionConfig(BaseModel):
 
     kind: str
     at: Literal["load", "shards"] = "load"
-    """Corrupt rows anew as they are read, or once and for all when shards are written."""
+    """Corrupt rows each time they are read, or once and for all when shards are written."""
 
     VERSION: ClassVar[int] = 1
     """Part of the cache keys of results; incremented when the same settings give a different corruption."""

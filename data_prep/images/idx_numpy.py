@@ -1,7 +1,7 @@
 """Files with many images: IDX (MNIST's format) and NumPy's .npy and .npz, read image by image in bounded memory.
 
     IDX     magic 0 0 8 n, n sizes as big-endian uint32, then bytes (http://yann.lecun.com/exdb/mnist/): images
-            [N, H, W] in a file with "idx3" in its name, labels [N] in the one with "idx1" beside it; also .gz
+            [N, H, W] in a file with "idx3" in its name, labels [N] in the one with "idx1" next to it; also .gz
     .npy    [N, H, W], [N, H, W, 1 | 3] or [N, 1 | 3, H, W]: integers from 0 to 255, floats from 0 to 1, booleans
     .npz    such an array named images, x, X or data (or the only one), labels [N] named labels, y, Y or target
 

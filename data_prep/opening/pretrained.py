@@ -1,4 +1,4 @@
-"""Folders of `transformers` and files of `tokenizers`: opened from files alone, without code of others."""
+"""Folders of `transformers` and files of `tokenizers`: opened only from files, without running their code."""
 
 from __future__ import annotations
 

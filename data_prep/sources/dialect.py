@@ -6,7 +6,7 @@ The name of a file says what usually parts its columns: commas (.csv) or tabs (.
     a;b;c                 no comma, and as many semicolons in every line: `;`, `|`, tabs or commas part the columns
     Report of May         a title: a line of one field above an empty one, or above names of three columns or of numbers
 
-What was found is said (`notes`).
+What was detected is reported (`notes`).
 """
 
 from __future__ import annotations

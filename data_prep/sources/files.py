@@ -63,7 +63,7 @@ class FileListing(NamedTuple):
     names_them: bool = False
     """Whether the path is a glob that names kinds of files, such as `*.json*`, and not all, as `*` does."""
     others: Mapping[str, int] = MappingProxyType({})
-    """Numbers of what the path names beside files, by what they are: folders (and links to them) whose files are not
+    """Numbers of what the path names besides files, by what they are: folders (and links to them) whose files are not
     among these, links that lead nowhere, and what cannot be read to an end, such as pipes."""
 
 

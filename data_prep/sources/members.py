@@ -43,7 +43,7 @@ class Member(NamedTuple):
     """Why it cannot be read, or ""."""
     opener: Opener
     is_cut: bool = False
-    """Whether it goes on behind the end of the archive."""
+    """Whether the file continues after the end of the archive."""
 
     @property
     def path(self) -> PurePosixPath:

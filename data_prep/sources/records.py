@@ -267,14 +267,14 @@ def decoded_text(raw: bytes, encoding: str | None) -> str:
 
 @lru_cache
 def extends_ascii(encoding: str) -> bool:
-    """Whether ASCII characters are the same bytes in an encoding, so that lines can be told."""
+    """Whether ASCII characters are the same bytes in an encoding, so that lines can be separated."""
     return bytes(range(128)).decode(encoding, "replace").encode("ascii", "replace") == bytes(range(128))
 
 
 def recoded(stream: BinaryIO, encoding: str | None) -> BinaryIO:
     """A stream of lines as UTF-8: lines that are not UTF-8 already are decoded from `encoding`.
 
-    Bytes that cannot be decoded stay as they are, and cost their line; UnicodeDecodeError if lines cannot be told.
+    Bytes that cannot be decoded stay as they are, and cost their line; UnicodeDecodeError if lines cannot be separated.
     """
     return stream if encoding is None else cast(BinaryIO, io.BufferedReader(_Recoded(stream, encoding), 1 << 16))
 

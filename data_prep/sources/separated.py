@@ -294,7 +294,7 @@ def _is_quoted(value: str) -> bool:
 
 
 def _joined(values: list[str], width: int, source: _Ahead, most: int) -> tuple[list[str] | None, int]:
-    """The fields of a record whose last field goes on in the next lines, at most `most` of them.
+    """The fields of a record whose last field continues in the next lines, at most `most` of them.
 
     None if none does, with the number of lines that were looked at; then no line is taken.
     """

@@ -30,7 +30,7 @@ def stand_in(opener: Opener, name: str, size: int) -> str:
     try:
         with opener() as stream:
             head = stream.read(_SMALL)
-    except DAMAGED:  # of the archive that it is in: told when it is read
+    except DAMAGED:  # of the archive that it is in: reported when that is read
         return ""
     for mark, what in _POINTERS.items():
         if head.startswith(mark) and size < _SMALL:

@@ -94,7 +94,7 @@ def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Rej
     """The rows of a file to be scored, as columns of a given schema, with or without labels.
 
     Columns that are not in the schema are ignored. A row that cannot be read, or lacks a column, becomes a `Reject`;
-    values that are none of their column's kind are told beside the rows (`Typed.odd`).
+    values that do not have their column's kind are reported with the rows (`Typed.odd`).
     """
     unknown_columns = AllBut(frozenset([*schema.kinds, *([schema.target] if schema.target else [])]))
     for raw in raw_batches(file, layout_of(schema), unknown_columns):

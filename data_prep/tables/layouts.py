@@ -7,7 +7,7 @@
     wdbc                   Breast Cancer Wisconsin (Diagnostic) of UCI: wdbc.data; no header, patient id dropped
     sklearn-breast-cancer  the same as scikit-learn ships it
 
-Sources: the `.names` files beside the data of KDD Cup 99 and of UCI; the READMEs of the others.
+Sources: the `.names` files next to the data of KDD Cup 99 and of UCI; the READMEs of the others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Numbers as people and programs write them, and one text for equal numbers.
 
-plain("1,234.50") = plain("$1 234.50") = "1234.50"     a point for decimals, no signs beside + and −
+plain("1,234.50") = plain("$1 234.50") = "1234.50"     a point for decimals, no signs other than + and −
 plain("1.234,50", comma=True) = "1234.50"              decimal commas
 plain("12.5 %") = "0.125"                              as spreadsheets store it
 plain("(1,234.50)") = "-1234.50"                       as accountants write what is owed

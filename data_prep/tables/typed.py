@@ -42,8 +42,8 @@ def misfit(raw: Raw, schema: TableSchema, first: str, labelled: bool = True) -> 
 def typed(name: str, raw: Raw, schema: TableSchema, keep_odd: bool = False) -> tuple[Typed, list[Reject]]:
     """Rows of a file converted to the schema, and rejects: values that are not numbers or dates, or infinite.
 
-    keep_odd: such rows are kept, too; their odd values are null, or infinite, and told as `Typed.odd`. Labels are null
-    if the file has no target column, as in files that are only scored.
+    keep_odd: such rows are kept, too; their odd values are null or infinite, and reported as `Typed.odd`. Labels are
+    null if the file has no target column, as in files that are only scored.
     """
     columns: dict[str, pa.Array] = {}
     problems: dict[int, str] = {}

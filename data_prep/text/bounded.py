@@ -1,4 +1,4 @@
-"""Calls a function on one document in a process beside this one, which is ended if the document takes too long.
+"""Calls a function on one document in another process, which is ended if the document takes too long.
 
 Parsers of markup are libraries in C, which no signal interrupts, and whose work may grow with the square of what they
 are given. The limit is in seconds of the processor, so that it depends on the document and not on what else a machine

@@ -45,7 +45,7 @@ class CleanConfig(BaseModel):
 
     @property
     def cleaning(self) -> Cleaning:
-        """What is done to the characters of every text: of documents, and of all that meets their tokenizer."""
+        """What is done to the characters of every text: documents, and all other text given to their tokenizer."""
         return Cleaning(self.normalisation, self.keep_lines)
 
     @field_validator("language")

@@ -16,7 +16,7 @@ from data_prep.tokens.lexicon import Lexicon
 from data_prep.tokens.phrases import PhrasesConfig
 from data_prep.tokens.tokenizers import load, specials
 
-FILE = "phrases.jsonl"  # beside the shards: what was found, the most frequent first
+FILE = "phrases.jsonl"  # next to the shards: what was found, the most frequent first
 
 
 def lexicon_of(

@@ -176,12 +176,12 @@ def build(lines: Sequence[str], tokenizer: Tokenizer, specials: Specials) -> tup
 
 
 def is_blank(specials: Specials) -> np.ndarray:
-    """[vocabulary] bool: tokens of white space alone."""
+    """[vocabulary] bool: tokens of nothing but white space."""
     return np.array([text.isspace() for text in _texts(specials)])
 
 
 def is_punctuation(specials: Specials) -> np.ndarray:
-    """[vocabulary] bool: tokens of punctuation or white space alone."""
+    """[vocabulary] bool: tokens of nothing but punctuation or white space."""
     return np.array([_is_punctuation(text) for text in _texts(specials)])
 
 

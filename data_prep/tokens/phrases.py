@@ -3,7 +3,7 @@
     NPMI(a, b) = ln(p(ab) / (p(a) p(b))) / −ln p(ab)        1: never apart, 0: as by chance (Bouma 2009)
 
 A phrase is a run of words of one sentence, nothing but white space between them, that occurs at least `min_count` times
-and whose NPMI is at least `npmi` wherever it is cut in two, so that what merely stands beside a phrase ("the United
+and whose NPMI is at least `npmi` wherever it is cut in two, so that what is merely next to a phrase ("the United
 States") is not part of it. Probabilities are counts divided by the number of words.
 
 Runs are counted from short to long: one of n words can be frequent only if its first and its last n − 1 words are, so
@@ -89,7 +89,7 @@ def find(
 ) -> Found:
     """The phrases of the corpora together.
 
-    is_blank, is_punctuation: [vocabulary] bool, tokens of white space alone, and of it or punctuation alone.
+    is_blank, is_punctuation: [vocabulary] bool, tokens of only white space, and of only white space or punctuation.
     """
     total = sum(len(corpus.tokens) for corpus in corpora)
     every = max(1, -(-total // MOST_TOKENS))

@@ -38,7 +38,7 @@ def read(
 ) -> tuple[Tokenizer, dict[str, Any]]:
     """A folder's tokenizer, without padding and truncation, and its settings.
 
-    lowercase, strip_accents: instead of the owner's, for BERT's WordPiece alone. roles: special tokens that a vocab.txt
+    lowercase, strip_accents: instead of the owner's, only for BERT's WordPiece. roles: special tokens that a vocab.txt
     must have (`transformers` would make up those that it lacks). Raises UserError if `transformers` cannot read the
     folder.
     """
@@ -99,7 +99,7 @@ def remarks(folder: Path | str, lowercase: bool | None = None) -> list[str]:
 
 
 def _owner(folder: Path) -> Any:
-    """The tokenizer as `transformers` has it; None if no class has a say beside tokenizer.json."""
+    """The tokenizer as `transformers` has it; None if only tokenizer.json matters."""
     named = settings_of(folder).get("tokenizer_class")
     has_class = named or "model_type" in _json(folder / "config.json")
     if (folder / "tokenizer.json").is_file() and (named in _GENERIC or not has_class):

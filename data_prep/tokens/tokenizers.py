@@ -245,7 +245,7 @@ def _wordpiece(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
 
 
 def _word(counts: list[int], config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
-    """BERT's tokenizer without any piece that goes on inside a word; `counts` is filled with those of its ids."""
+    """BERT's tokenizer without any piece that continues a word; `counts` is filled with those of its ids."""
     normalizer, special_tokens = _bert_normalizer(config), list(config.tokens.values())
     words = wordpiece.count_words(sentences, normalizer)
     least = word.MIN_COUNT if config.min_count is None else config.min_count

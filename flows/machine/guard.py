@@ -49,7 +49,7 @@ POLICY = (
     b"default-src 'self' data: blob:; script-src 'self' blob: 'unsafe-inline' 'unsafe-eval'; "
     b"style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
-"""Of every answer, beside what the application says itself: its pages load from this server alone, so that a picture in
+"""Of every answer, besides what the application says itself: its pages only load from this server, so that a picture in
 a description tells no other that and from where it is looked at."""
 _HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|[^\s:@/?#\\\[\]]+)(?::\d{1,5})?")
 
@@ -70,7 +70,7 @@ class Guard:
     """An ASGI application that guards another one.
 
     name: of the server, as the page that asks for the password says it. hosts: patterns of names, each with or without
-    a port, under which the server is known beside loopback (`mlflow:5000`, `*.example.org`). cookie: tells this
+    a port, under which the server is known besides loopback (`mlflow:5000`, `*.example.org`). cookie: tells this
     server's cookie from those of others on the same machine, which all of them get.
     """
 
@@ -108,7 +108,7 @@ class Guard:
     # -- where a request comes from -----------------------------------------------------------------------------------
 
     def _refusal(self, scope: Scope, headers: dict[str, list[str]]) -> str | None:
-        """Why a request is refused whoever makes it: it names another server, or another site's page makes it."""
+        """Why a request is refused, no matter by whom: it names another server, or comes from another site's page."""
         hosts = headers.get("host", [])
         if len(hosts) != 1 or not self._is_ours(hosts[0].lower()):
             return f"{self._name} is not known by that name; SESAME_ALLOWED_HOSTS lists names"

@@ -1,4 +1,4 @@
-"""The password of a folder's servers: made once, readable by its owner alone, known to the owner's own processes."""
+"""The password of a folder's servers: made once, readable only by its owner, known to the owner's own processes."""
 
 from __future__ import annotations
 

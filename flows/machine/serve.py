@@ -3,7 +3,7 @@
     python -m flows.machine.serve prefect|mlflow [--host HOST] [--port PORT] …
 
 The password is SESAME_PASSWORD, or in SESAME_HOME/servers/password; SESAME_ALLOWED_HOSTS lists further names of the
-server, with commas. A running server is noted beside the password, so that processes of this home know it as theirs.
+server, with commas. A running server is noted next to the password, so that processes of this home know it as theirs.
 """
 
 from __future__ import annotations

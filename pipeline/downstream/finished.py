@@ -1,4 +1,4 @@
-"""Finished parts of a job, kept in its work folder: a run that was ended goes on with the part that it was at.
+"""Finished parts of a job, kept in its work folder: an interrupted run continues with the part that it was at.
 
 A part is found by everything that its result depends on within the job; the work folder belongs to the job's key, which
 stands for the rest. torch's generator is as the part left it, so that what follows draws the same numbers.

@@ -43,7 +43,7 @@ def trained(
     """Train by a job's settings (their `augment`, `corruption`, `network`, `objective`, `train`) on `rows`.
 
     rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. progress: called with the share of
-    steps done. A network that an earlier attempt at the job had trained is taken as it is (`finished`).
+    steps done. A network that an earlier attempt at the job trained is reused (`finished`).
     """
     settings = {name: config.get(name) for name in ("kind", "augment", "corruption", "network", "objective", "train")}
     identity = {"network": settings, "seed": seed, "rows": digest_of(rows), "held out": digest_of(held_out)}

@@ -85,7 +85,7 @@ def _memory(system: System, placement: PlacementConfig) -> Memory:
     of_dense = memory(dense, dense.parameters(), Batch(1, system.length, targets), placement, "bf16")
     if network.experts == 1:
         return of_dense
-    # Of the experts beside the first, which is in the dense part: weights, gradients, moments.
+    # Of the experts other than the first, which is in the dense part: weights, gradients, moments.
     share = (network.parameters() - dense.parameters()) / placement.workers * FP32 * RESERVED
     return replace(
         of_dense,

@@ -1,6 +1,6 @@
 """Addresses in a recipe that this user's credentials, tokens or data would go to.
 
-A recipe may be a stranger's, so what it says alone does not choose who gets them: such an address counts only if the
+A recipe may be a stranger's, so it cannot choose by itself who gets them: such an address counts only if the
 user names it outside of the recipe, too, by `--set` or in the environment. Services of the providers themselves
 (`s3://bucket`, `gs://bucket`, `abfs://container@account.dfs.core.windows.net`), what is asked without credentials
 (`gs://anonymous@bucket`) and files of this machine pass.
@@ -38,7 +38,7 @@ _SCHEMES = re.compile(r".*scheme")
 
 
 class Receiver(NamedTuple):
-    """Who would get credentials beside the provider that the scheme names."""
+    """Who would get credentials besides the provider that the scheme names."""
 
     hosts: list[str]
     """With a port where there is one; none where only how they are asked is chosen."""
@@ -51,7 +51,7 @@ class Receiver(NamedTuple):
 
 
 def check(recipe: Recipe, origin: Callable[[str, bool], str]) -> None:
-    """UserError if the recipe alone names who gets this user's credentials. origin: where a known key was set last."""
+    """UserError if only the recipe names who gets this user's credentials. origin: where a known key was set last."""
     for path, value in _texts(recipe.model_dump(mode="json"), ""):
         problem = _of_cluster(value) if path == RAY_ADDRESS else _of_file(value)
         if problem and not (where := origin(path, False)).startswith("--set "):

@@ -18,7 +18,7 @@ from training.objectives import MODEL
 if TYPE_CHECKING:
     from pipeline.recipe.recipe import Recipe
 
-STAGES = ("ingest", "shards", "pretrain", "report")  # nodes that every flow has, beside what its kind of data fits
+STAGES = ("ingest", "shards", "pretrain", "report")  # nodes that every flow has, besides what its kind of data fits
 
 
 def problems(recipe: Recipe) -> Iterator[Problem]:

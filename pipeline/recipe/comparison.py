@@ -63,7 +63,7 @@ class ScoreConfig(Settings):
 
 
 class PaperConfig(Settings):
-    """Published numbers to set beside ours."""
+    """Published numbers to compare ours with."""
 
     source: str = Field(min_length=1)
     """Authors, year, table."""

@@ -116,7 +116,7 @@ def _path(detail: Any, data: Any, tags: Mapping[str, str]) -> str:
 
 
 def _tag(detail: Any) -> str:
-    """The key by which the branches of a union are told apart."""
+    """The key that tells the branches of a union apart."""
     return str(detail["ctx"]["discriminator"]).strip("'")
 
 

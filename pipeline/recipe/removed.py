@@ -1,4 +1,4 @@
-"""Settings that recipes once had: what is said of them instead of `unknown key`."""
+"""Settings that recipes once had: the messages for them instead of `unknown key`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Removed(NamedTuple):
     """What became of a setting."""
 
     now: str | None
-    """Its name now, beside the old one; dotted: its path from the top; None: nothing takes its place."""
+    """Its name now, in the place of the old one; dotted: its path from the top; None: nothing takes its place."""
     about: str
     """Why it is not needed, or how it differs."""
 
@@ -34,7 +34,7 @@ REMOVED = {
 
 
 def removed(path: str, model: type[BaseModel], data: Any) -> str | None:
-    """What is said of the key at `path` of `data`, which `model` does not know; None if it never was a setting."""
+    """The message for the key at `path` of `data`, unknown to `model`; None if it never was a setting."""
     line = REMOVED.get(unions.declared(model, data, path))
     if line is None:
         return None

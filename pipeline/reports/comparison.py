@@ -1,4 +1,4 @@
-"""The report of a comparison: arms and scores beside the papers' numbers, figures, and which orders hold."""
+"""The report of a comparison: arms and scores next to the papers' numbers, figures, and which rankings hold."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pipeline.reports.data import save
 from training.monitor.names import held_out, numbered
 
 FILE = "expert-use.png"
-FEW = 16  # experts, whose numbers are told
+FEW = 16  # experts, whose numbers are listed
 
 
 def draw(records: Sequence[dict[str, Any]], folder: Path) -> list[Path]:

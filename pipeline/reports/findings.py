@@ -1,4 +1,4 @@
-"""Findings about an experiment (`data_prep.findings`), from a recipe and its artifacts, or from artifacts alone."""
+"""Findings about an experiment (`data_prep.findings`), from a recipe and its artifacts, or only from artifacts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whether one arm of a comparison is better than another, beyond what seeds make of it.
 
-All arms of a seed read the same split of the data, so an arm's effect is told apart from the seed's: a value is
+All arms of a seed read the same split of the data, so an arm's effect can be separated from the seed's: a value is
 
     x[arm, seed] = mean[arm] + effect[seed] + residual
 

@@ -71,7 +71,7 @@ def name_for(folder: Path, recipe: str, detector: Detector) -> str:
 
 
 def _usable(recipe: str, held: Champion) -> Detector | None:
-    """The detector in use; None where it is damaged, or of a version whose detectors cannot be read, which is said."""
+    """The detector in use; None if it is damaged, or of a version whose detectors cannot be read, which is reported."""
     try:
         return open_any(Path(held.folder))
     except UserError as error:

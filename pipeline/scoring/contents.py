@@ -111,7 +111,7 @@ class Match(NamedTuple):
     start: int
     """Where rows are new."""
     is_known: bool = False
-    """Whether a person is told of the rows before: they may be meant as new ones."""
+    """Whether a person is notified of the rows before: they may be meant as new ones."""
     replaces: bool = False
     """Whether its place held rows that are gone."""
     instead: ScoredPart | None = None
@@ -209,7 +209,7 @@ class Contents:
         is_vague = bool(start) and self._may_be_chance(listed, 0, start)
         if is_vague and place is not None and place.inode != listed.inode:
             start = None
-        # Without a row: of damage alone, or of a content that has changed.
+        # Without a row: only of damage, or of a content that has changed.
         is_passing = own is not None and own.tally.rows == 0 and (own.start == own.stop or start != own.stop)
         instead = own if own and own.key == listed.key and is_passing else None
         if own is not None and start is not None:

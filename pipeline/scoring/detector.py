@@ -110,7 +110,7 @@ class Detector(Protocol):
         ...
 
     def score(self, inputs: Any) -> Scores:
-        """Scores and reasons, each a function of its row alone."""
+        """Scores and reasons, each of which depends only on its row."""
         ...
 
     def drift_columns(self, inputs: Any, scores: Scores) -> dict[str, np.ndarray]:
@@ -208,7 +208,7 @@ def kind_of(folder: Path) -> str | None:
 
 
 def name_of(folder: Path) -> str:
-    """Digest of a detector's files, 16 hex digits, which identifies it beside scores."""
+    """Digest of a detector's files, 16 hex digits, which identifies it next to scores."""
     folder = checked(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest({str(path.relative_to(folder)): file_digest(path) for path in files})[:16]

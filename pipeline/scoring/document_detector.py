@@ -60,7 +60,7 @@ from training.distributed import choose_device
 from training.inference.pseudo_likelihood import PseudoLikelihood, Surprisals
 
 MODEL = "model"  # folder in the detector's
-TOKENS = "tokens"  # the name under which lengths stand beside scores
+TOKENS = "tokens"  # the name under which lengths are kept with scores
 TOGETHER, CHARACTERS = 256, 1 << 19  # documents, and characters of them, that are scored together
 READING = {"normalisation", "keep_lines", "language", "min_characters"}  # of a corpus's cleaning
 NO_TEXT = "no token is left of it"
@@ -135,7 +135,7 @@ class DocumentDetector:
     # -- scores and reasons -------------------------------------------------------------------------------------------
 
     def score(self, inputs: TokenCorpus) -> Scores:
-        """Scores of documents that have tokens, each a function of its document alone."""
+        """Scores of documents that have tokens, each of which depends only on its document."""
         surprisals = self.network.surprisals(inputs)
         score = surprisals.mean()
         flag = score > self.threshold

@@ -23,7 +23,7 @@ import numpy as np
 BINS = 10
 ATOM = 0.5 / BINS  # share of the normal rows from which on a value is a bin of its own
 FALSE = 0.01  # passes without a change in which a column is beyond chance
-SCORE = "score"  # the name under which scores stand beside columns
+SCORE = "score"  # the name under which scores are kept with columns
 
 
 class Drift(NamedTuple):

@@ -8,15 +8,15 @@
 
 A part is written under another name and renamed into place, which *is* the commit: a pass killed before it leaves
 nothing that counts, one killed after it leaves the scores and the note that they are done, which are one file. What
-remains to be done follows from the ledger and the files alone.
+remains to be done follows only from the ledger and the files.
 
 What was scored is known by its content, not by its name: a file that was renamed, rotated, compressed or copied is
 scored from where its content was scored to, and a file whose place another one takes is scored from its beginning.
 Contents with few different rows are scored rather twice than never.
 Files of lines (.csv, .tsv, .jsonl, also compressed or in an archive) may grow at their end. Only complete rows are
 scored; a last row without a line end is complete once the file has not been written to for a while, and is scored
-again if it goes on. Of a compressed file that is cut short or damaged, the complete rows before are scored, and a
-reject stands for the rest; when the whole file comes, scoring goes on behind them. But a part without a scored row
+again if it grows. Of a compressed file that is cut short or damaged, the complete rows before are scored, and a
+reject stands for the rest; when the whole file comes, scoring continues after them. But a part without a scored row
 binds nothing (it may be of an incomplete file): when its file has changed otherwise, or is no longer damaged, the part
 is replaced, by a rename as well.
 

@@ -217,7 +217,7 @@ class RowDetector:
     # -- scores and reasons -------------------------------------------------------------------------------------------
 
     def score(self, inputs: RowInputs) -> Scores:
-        """Scores of rows, each a function of its row alone."""
+        """Scores of rows, each of which depends only on its row."""
         plain = self.scorer.scores(inputs.values, self.importance_samples)[self.score_name]
         score = self.usual.raised(plain, inputs.outside)
         flag = ~(score <= self.threshold)  # also where the score is NaN

@@ -110,7 +110,7 @@ def work_folder(shared: Path, private: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of `folder` (a file beside it) inside the block; False if it is held. Ends with the process."""
+    """Hold the lock of `folder` (a file next to it) inside the block; False if it is held. Ends with the process."""
     path = folder.with_name(folder.name + LOCK_SUFFIX)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:

@@ -82,7 +82,7 @@ def create_app(database: str, artifacts: str, default_root: str = f"{PROXIED}:/"
 
 
 def _confine_repositories(artifacts: str) -> None:
-    """Files are read, listed, written and deleted below the folder alone: every repository of files is made here."""
+    """Files are only read, listed, written and deleted below the folder: every repository of files is made here."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
     from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry as registry

@@ -283,7 +283,7 @@ class Server:
 
 
 class file_lock:  # noqa: N801 - reads as a function where it is used
-    """Hold an exclusive lock on `path` inside the block, waiting for whoever holds it. Ends with the process."""
+    """Hold an exclusive lock on `path` inside the block, waiting for its holder. Ends with the process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -15,7 +15,7 @@ ADDRESSES = {
 }
 """Columns of MLflow's tables that hold addresses of files."""
 NOTE = ".mlflow.db.home"
-"""Beside the database: the home it was last opened in."""
+"""Next to the database: the home it was last opened in."""
 _IN_HOME = re.compile(r"(?P<home>(?P<scheme>file://)?/.*?)/mlflow/artifacts(?:/|$)")
 
 

@@ -1,6 +1,6 @@
 """The code of a served encoder: texts in, one mean-pooled embedding per text out.
 
-MLflow copies this file beside the weights and runs it there, so it imports none of our modules, only the model's
+MLflow copies this file next to the weights and runs it there, so it imports none of our modules, only the model's
 requirements. The folder it opens is a Hugging Face model with its tokenizer, in safetensors.
 
     texts ──► tokenizer ──► network ──► [batch, length, hidden] ──► mean over all tokens but padding ──► [batch, hidden]

@@ -61,7 +61,7 @@ class Attempt:
 
 
 def failures_in(error: BaseException) -> list[BaseException]:
-    """The exceptions inside what Ray raises, unwrapped: the workers' by rank, or that of whoever formed their group.
+    """The exceptions inside what Ray raises, unwrapped: the workers' by rank, or that of forming their group.
 
     Any other exception is a failure itself.
     """

@@ -1,7 +1,7 @@
 """Forms the process group of workers that may be on several hosts.
 
     each worker    sees the job's folder?  ─►  sets the network interface  ─►  listens
-    each worker    reaches every other?    ─►  meets the others            ─►  the process group
+    each worker    reaches every other?    ─►  joins the others            ─►  the process group
 
 What cannot work is found here and named: otherwise gloo would wait half an hour for a host that it cannot reach.
 

@@ -1,6 +1,6 @@
 """The network interface by which workers on several hosts talk: the one that carries Ray's address of the host.
 
-Left alone, gloo takes the address that the host's name resolves to, which often is 127.0.0.1 and reaches no other
+By default, gloo takes the address that the host's name resolves to, which often is 127.0.0.1 and reaches no other
 host; NCCL takes the first interface that looks fit.
 """
 
@@ -48,7 +48,7 @@ def variables(address: str, interfaces: Mapping[str, Sequence[str]], given: Mapp
 
 
 def check(given: Mapping[str, str], interfaces: Mapping[str, Sequence[str]]) -> None:
-    """Raises UserError where gloo or NCCL is told of an interface that this host does not have."""
+    """Raises UserError if gloo or NCCL is given an interface that this host does not have."""
     for name in _names(given.get(GLOO)):
         if name not in interfaces:
             raise _missing(GLOO, name, interfaces)

@@ -1,4 +1,4 @@
-"""A Ray of one's own on this machine, which nobody else reaches.
+"""A private Ray on this machine, which nobody else can reach.
 
     ports    on loopback; there is no process of Ray's pages, which would ask the network in which cloud it is
     token    a new one every time, in the folder below

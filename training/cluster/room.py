@@ -13,7 +13,7 @@ from data_prep.errors import UserError
 from training.config import PlacementConfig
 
 LOOK_SECONDS = 0.5
-LOGS = "ray-logs"  # folder in the work folder for the logs of a Ray of this machine alone, kept of runs that failed
+LOGS = "ray-logs"  # folder in the work folder for the logs of a private Ray, kept for runs that failed
 LOSS_SECONDS = 75.0  # in which Ray gives up a host that does not answer
 
 

@@ -8,8 +8,8 @@ places. Coded channel by channel, every value has all of the channels before, on
 (channels by channels: Minnen & Singh 2020; classes of activity: Wu & Memon 1997, CALIC).
 
 Weights are those of least squares, none negative, from which |ŷ_c| of training images is guessed; limits are
-quantiles of the guess. Both are then whole numbers: whoever decodes adds and compares whole numbers alone, and finds
-the classes of whoever encoded, on any machine.
+quantiles of the guess. Both are then whole numbers: a decoder only adds and compares whole numbers, and finds
+the classes that the encoder found, on any machine.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Activity:
 
 
 def fitted(activity: Activity, values: np.ndarray, telling: Sequence[int], classes: int) -> Contexts:
-    """The contexts of the next channel, fitted to its `values` in training images; by the channels `telling` alone."""
+    """The contexts of the next channel, fitted to its `values` in training images; only by the channels `telling`."""
     from scipy.optimize import nnls
 
     magnitudes = np.minimum(np.abs(values.ravel()), LARGE).astype(np.float64)

@@ -54,7 +54,7 @@ class Cost:
     row_units: float  # of a row, padding included
     row_targets: float  # of a row, that meet the projection on the vocabulary
     row_flops: float  # of forward and backward passes; 0: not known
-    activations: float  # bytes that both passes have at once, beside weights and their gradients; 0 with a shape
+    activations: float  # bytes that both passes hold at once, besides weights and their gradients; 0 with a shape
     shape: Transformer | None  # of the transformer that reads tokens, if that is what is trained
     beside: tuple[Transformer, ...] = ()  # those that read the same tokens in the same network (a generator)
     idle: int = 0  # of the parameters, those that a token does not meet: other experts than its own

@@ -119,7 +119,7 @@ def watched_memory(
 ) -> Memory:
     """The memory of a worker on the CPU at its peak, by a trial. process: one of PROCESS.
 
-    What is neither state nor a copy of it is told as activations: libraries' buffers and gaps of the heap with them.
+    Activations are whatever is neither state nor a copy of it, including libraries' buffers and gaps of the heap.
     """
     states, tried = (_states_of(cost, where, optimizer) for where in (placement, trial.placement))
     size = float(cost.parameters * FP32)
@@ -141,7 +141,7 @@ def activations(
     element = BF16 if precision == "bf16" else FP32
     wide = batch.rows * batch.length * shape.hidden
     layer = layer_activations(shape, batch.rows, batch.length, precision, "cuda")
-    # A decoder beside an encoder takes the targets alone, and attends twice: half a layer more.
+    # The decoder of an encoder-decoder processes only the targets, and attends twice: half a layer more.
     crossing = shape.decoder_layers * 1.5 * batch.targets / (batch.rows * batch.length) if shape.decoder_layers else 0.0
     layers = (shape.layers + crossing) * (wide * element if checkpointing else layer)
     layers += layer if checkpointing else 0
@@ -177,7 +177,7 @@ def _states(size: float, placement: PlacementConfig, here: float | None = None) 
 
 
 def _cpu_buffers(size: float, placement: PlacementConfig) -> float:
-    """Copies beside the states. Offload frees nothing here, where the host's memory is the device's."""
+    """Copies besides the states. Offload frees nothing here, where the host's memory is the device's."""
     workers = placement.workers
     if not placement.zero:
         return min(size, SUM_BUCKET) if workers > 1 else 0.0
@@ -202,7 +202,7 @@ def _gpu_buffers(size: float, placement: PlacementConfig) -> float:
     bucket = chosen.reduce_bucket_size * FP32
     if placement.zero == 3:
         live = min(size, (chosen.max_live_parameters + chosen.prefetch_bucket_size) * FP32)
-        # What Adam updates, beside the weights.
+        # What Adam updates, besides the weights.
         updated_weights = 0.0 if placement.offload_optimizer else size / placement.workers
         return bucket + live + updated_weights
     return bucket * (2 if overlap else 1) + size / placement.workers + min(size, bucket)

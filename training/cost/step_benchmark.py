@@ -314,7 +314,7 @@ class Moment(NamedTuple):
 
 
 def undisturbed(steps: list[Moment], average: Callable[[list[float]], float], alone: bool) -> float:
-    """Average seconds of a step, as far as other work on the machine left it alone.
+    """Average seconds of a step, without the delay by other work on the machine.
 
     Other work only slows steps down, so the fastest of WINDOWS runs of steps counts, and the processor's time where
     that is less than the clock's: a lone worker (`alone`) waits for nothing but the processor.

@@ -1,4 +1,4 @@
-"""What a network costs, by its shape alone: parameters, floating-point operations, activations.
+"""What a network costs, given only its shape: parameters, floating-point operations, activations.
 
     parameters    counted from the published description, matrix by matrix
     operations    2 per parameter that a token is multiplied with, forward; twice that backward (Kaplan et al. 2020,
@@ -33,7 +33,7 @@ class Transformer:
     types: int = 0  # segments
     head_size: int | None = None  # None: hidden / heads
     decoder_layers: int = 0
-    experts: int = 1  # feed-forward networks per layer, of which a token meets one (Fedus et al. 2021)
+    experts: int = 1  # feed-forward networks per layer, one of which processes a token (Fedus et al. 2021)
     expert_layers: int | None = None  # layers that have them, in both stacks; None: all
     biases: bool = True  # and layer norms with them
     masked_lm: bool = False  # BERT's pooler and heads
@@ -58,7 +58,7 @@ class Transformer:
 
     @property
     def layer_matrices(self) -> int:
-        """Parameters of one layer's matrices that a token meets: attention and one feed-forward network."""
+        """Parameters of one layer's matrices that process a token: attention and one feed-forward network."""
         return 4 * self.hidden * self.inner + 2 * self.hidden * self.feed_forward
 
     def parameters(self) -> int:
@@ -87,8 +87,8 @@ class Transformer:
     def forward_flops(self, length: int, predicted: float = 1.0) -> float:
         """Operations of a forward pass per token of the input, in rows of `length`.
 
-        Of the tokens, the share `predicted` meets the projection on the vocabulary. A decoder that reads an encoder
-        takes the targets alone, about that share of the tokens.
+        The share `predicted` of the tokens is projected on the vocabulary. A decoder that reads an encoder
+        processes only the targets, about that share of the tokens.
         """
         attention = 4 * self.inner * self.seen(length)  # scores and their sums, of one layer
         head = 2 * self.hidden * self.vocabulary * predicted
@@ -198,7 +198,7 @@ def layer_activations(shape: Transformer, rows: int, length: int, precision: str
 
 
 def expert_activations(shape: Transformer, tokens: int, precision: str) -> float:
-    """Bytes that a layer of experts keeps beside a dense one's for `tokens` of them.
+    """Bytes that a layer of experts keeps in addition to a dense one's for `tokens` of them.
 
     The tokens in fp32 and with the router's noise, sorted by expert, what experts make of them before and after it is
     put back in order; the router's logits, their exponents and the choices. Not all of it is in bf16 with the rest.

@@ -67,7 +67,7 @@ def save(
 ) -> Checkpoint:
     """Write a checkpoint from all ranks and commit it. Older ones beyond `keep` are removed afterwards.
 
-    `zero` is noted for whoever reads the marker.
+    `zero` is noted for readers of the marker.
     """
     attempt = worker.gather(uuid.uuid4().hex[:8])[0]
     folder = root / f"step-{position.step:08d}-{attempt}"

@@ -1,8 +1,8 @@
 """The state of a network and its optimizer as pieces that any number of workers can read.
 
-A piece is a run of consecutive elements of one parameter with the optimizer's state of the same elements. Whoever holds
-a piece writes it; whoever needs some elements reads just those, whoever wrote them. So the files know nothing of ZeRO
-stages or numbers of workers, and a run goes on with others than it had:
+A piece is a run of consecutive elements of one parameter with the optimizer's state of the same elements. The rank that
+holds a piece writes it; a rank that needs some elements reads just those, whoever wrote them. So files do not depend
+on ZeRO stages or numbers of workers, and a run can be resumed with different ones:
 
     before, 2 workers:   [ worker 0: a₀ … a₄ ][ worker 1: a₅ … a₉ ]
     after, 3 workers:    [ worker 0: a₀ … a₃ ][ worker 1: a₄ … a₇ ][ worker 2: a₈ a₉ ]
@@ -183,6 +183,6 @@ def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Ten
 
 
 def buffers(module: torch.nn.Module) -> list[Piece]:
-    """What a module keeps beside its parameters; the same on every rank."""
+    """What a module keeps besides its parameters; the same on every rank."""
     saved_names = set(module.state_dict(keep_vars=True))
     return [Piece(name, 0, {WEIGHT: buffer}) for name, buffer in module.named_buffers() if name in saved_names]

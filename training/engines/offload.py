@@ -79,7 +79,7 @@ def load_async_io() -> None:
     """Compile what reads and writes disks for DeepSpeed, which takes minutes the first time, and load it.
 
     Raises UserError where that cannot be written.
-    PyTorch marks a build by a file that everybody else waits on; whoever is killed leaves it, for ever. Builds in this
+    PyTorch marks a build by a file that everybody else waits on; a killed process never removes it. Builds in this
     folder are begun under a lock that the kernel releases, so a mark found under it is nobody's.
     """
     import torch

@@ -1,6 +1,6 @@
 """Engines: each holds one player, that is its network and optimizer, and sums gradients over the workers.
 
-Two engines answer the same few calls. `PlainEngine` is PyTorch alone and sums gradients over the workers; the
+Two engines answer the same few calls. `PlainEngine` is plain PyTorch and sums gradients over the workers; the
 DeepSpeed engine (`training.engines.deepspeed`) partitions optimizer state, gradients and parameters (ZeRO 1, 2, 3;
 Rajbhandari et al. 2020). The loss that arrives is already divided by its global weight, so both of them *sum*.
 """
@@ -142,7 +142,7 @@ def _dimensions(parameter: Tensor) -> int:
 
 
 class PlainEngine:
-    """PyTorch alone: every rank holds everything."""
+    """Plain PyTorch: every rank holds everything."""
 
     def __init__(self, module: nn.Module, config: TrainConfig, worker: Worker) -> None:
         self.module = module.to(worker.device)

@@ -11,9 +11,9 @@
 A denoising auto-encoder's e is, for small Gaussian noise, −σ² ∇ log p(x) (Alain & Bengio 2014): it is long where the
 density of training rows falls steeply. Several members, trained alike but for their seeds, are averaged.
 
-A score is a function of its row alone, to the bit: nothing of other rows in the batch enters, noise is keyed by the
+A score is a function of its row only, to the bit: other rows of the batch have no influence, noise is keyed by the
 row's values, and rows are always taken as many at a time (the last ones beside zeros), for sums of other sizes are
-rounded otherwise. So a row is flagged beside others if it is flagged alone.
+rounded otherwise. So a row is flagged in a batch if and only if it is flagged by itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from training.models.autoencoders.vae import VariationalAutoencoder
 ERROR, STANDARDISED, DISTANCE = "error", "standardised-error", "latent-distance"
 BOTH, LIKELIHOOD = "error-and-distance", "likelihood"
 BATCH = 128  # rows at once, never more or fewer
-FILE = "anomaly.safetensors"  # beside a model: the reference of its scores
+FILE = "anomaly.safetensors"  # next to a model: the reference of its scores
 LEAST_ERROR = 1e-2  # of the mean over the values: a value never rebuilt wrongly must not outweigh all others
 PASSES = 3  # after which what a column should hold hardly changes
 FAR = 1.0  # outside
@@ -69,8 +69,8 @@ class Usual:
     """The range of the scores of normal rows, above which rows come that lie far outside of what was learned.
 
     A network sees what its inputs express: a missing value is filled up, a new category is "other", a column that never
-    varied is not there, and numbers beyond the learned range are at its ends. So such rows are told beside it, by how
-    far outside each value lies, o ≥ 0 (0: within):
+    varied is not there, and numbers beyond the learned range are at its ends. So what lies outside counts
+    separately, by how far out each value is, o ≥ 0 (0: within):
 
         raised score = max(s, low) + Σ o · (high − low), and, if any o ≥ 1, + top − high
 
@@ -143,7 +143,7 @@ class Scorer:
     def reasons(self, rows: np.ndarray, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which columns make rows float32 [R, D] unusual; `columns` are the places of each one's features.
 
-        Returns float64 [R, C]: the share of a row's standardised error that vanishes when this column alone is replaced
+        Returns float64 [R, C]: the share of a row's standardised error that vanishes when only this column is replaced
         by its reconstruction (for a linear network the contribution of Alcala & Qin 2009, which identifies a single
         fault where `by_feature` spreads it over the columns that a wrong code affects); and float32 [R, D]: the values
         that would replace each column.

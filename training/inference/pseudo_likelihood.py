@@ -7,9 +7,9 @@ Windows are the rows that training composes of a document: whole sentences, as m
 The mean over a document's tokens is its negative pseudo-log-likelihood per token (Salazar et al. 2020,
 arXiv:1910.14659). They mask one token at a time; here k forward passes do for a window of any length, and with k as
 large as the window the numbers are theirs. 1/k is the share of tokens that is masked together: near the rate of the
-network's training it meets rows like those that it learned from.
+network's training, it sees rows like those that it learned from.
 
-A token's surprisal is a function of its document alone: windows and rounds follow from nothing else, rows are padded
+A token's surprisal is a function of its document only: windows and rounds follow from nothing else, rows are padded
 to a width that follows from their own length, and dropout is off.
 """
 

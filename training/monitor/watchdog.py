@@ -2,7 +2,7 @@
 
     work/stacks/rank-0.txt      empty while all is well; else a line on what the worker is doing, and its Python stacks
     work/stacks/rank-1.txt
-    work/stacks/verdict.txt     one sentence, for whoever started the workers
+    work/stacks/verdict.txt     one sentence, for the process that started the workers
 
 A thread in every worker checks how long ago the training loop last called `at`. After the limit, or once another
 worker has written its stacks, it writes its own, waits a while for the others' and ends the process: what hangs inside
@@ -184,7 +184,7 @@ def _written(folder: Path, world: int) -> list[int]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """The first line of a worker's file; None where `faulthandler` wrote it alone."""
+    """The first line of a worker's file; None if only `faulthandler` wrote to it."""
     with path.open() as file:
         line = file.readline()
     return json.loads(line) if line.startswith("{") and line.endswith("\n") else None

@@ -53,7 +53,7 @@ class ElectraOptions(Settings):
     """What both networks have in common: their embeddings, or all but their heads, which takes a generator of equal
     size (the paper, section 3.2)."""
     detection_weight: float = Field(default=50.0, ge=0)
-    """λ: the weight of the discriminator's loss beside the generator's."""
+    """λ: the weight of the discriminator's loss relative to the generator's."""
     temperature: float = Field(default=1.0, gt=0)
     """By which the generator's logits are divided before tokens are drawn."""
 
@@ -103,7 +103,7 @@ class Electra(TextObjective):
             config = generator_config(self.config, options.generator_width, options.generator_layers)
         self.set_network(ReplacedTokenNetwork(self.config, config, options.temperature, options.shared == "all"))
         hidden, embedding = self.config.hidden_size, self.config.embedding_size
-        self.matrices += hidden * (hidden + 1)  # its head meets every token
+        self.matrices += hidden * (hidden + 1)  # its head runs on every token
         self.head = embedding * (config.hidden_size + self.specials.vocabulary)
         self.generator_matrices, self.generator_width = encoder_flops(self.network.generator.encoder)
 

@@ -135,7 +135,7 @@ class ElmoObjective(BaseObjective):
         read = self.per_spelling * len(batch["slots"])
         return 3.0 * 2 * (self.per_word * batch["word"].numel() + read + softmax)
 
-    # -- what it predicts, for those who ask; the direction onward alone, which n-grams can stand beside ---------------
+    # -- predictions of the forward direction, with which n-grams can be compared --------------------------------------
 
     def targets(self, rows: Rows) -> Targets:
         """Each word that has one before it. A word of several pieces is the unknown word."""

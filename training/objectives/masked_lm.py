@@ -1,4 +1,4 @@
-"""Masked language modelling, alone or with a sentence head (NSP, SOP).
+"""Masked language modelling, optionally with a sentence head (NSP, SOP).
 
 x″ are the masked positions' tokens and, with a sentence head, whether the second segment is random (NSP, Devlin et
 al. 2019, section 3.1) or the segments are swapped (SOP, Lan et al. 2020, section 3.1). The two losses are added.

@@ -8,7 +8,7 @@ are the whole row: Lewis et al. 2019, arXiv:1910.13461, section 2)
     it predicts        <extra_id_0>  for           inviting  <extra_id_1>  last          </s>
 
 `target_positions`, `target_ids`: the decoder predicts what is hidden, at its own positions and from what was hidden
-before it alone (MASS: Song et al. 2019, arXiv:1905.02450, section 3.2). The other positions are in no mask, so that any
+before it only (MASS: Song et al. 2019, arXiv:1905.02450, section 3.2). The other positions are in no mask, so that any
 decoder that takes one counts as the encoder does.
 
     the encoder sees   a  b  _        _  _  f

@@ -8,7 +8,7 @@ The second term predicts each token of a hidden span from the tokens on its two 
 has no token there, and no such term; nor have tokens beyond the `longest`-th of a span. The published code divides by
 the number plus one on each device; here that one is added once in a step, however the step is divided.
 
-The head is for pretraining alone: what is exported is the encoder with its masked-LM head.
+The head is only for pretraining: the encoder is exported with its masked-LM head.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class TextObjective(BaseObjective):
     # -- batches ------------------------------------------------------------------------------------------------------
 
     def padded(self, rows: Rows) -> tuple[dict[str, np.ndarray], int]:
-        """`input_ids`, `attention_mask`, and what the architecture takes beside them, int64 [B, L]; and L."""
+        """`input_ids`, `attention_mask`, and what the architecture takes besides, int64 [B, L]; and L."""
         block = self.architecture.block
         types, most = "token_type_ids" in self.network.inputs, longest(self.config)
         batch = padded_tokens(rows, self.pad, block, types, most)
@@ -204,7 +204,7 @@ class TextObjective(BaseObjective):
     def written(self, rows: Rows, most: int) -> Ragged | None:
         """What the network writes, at most `most` tokens for each row, always taking the likeliest.
 
-        A decoder goes on behind what it is given, an encoder-decoder answers it; None: it writes nothing.
+        A decoder continues its input, an encoder-decoder answers it; None: it generates nothing.
         """
         line, tokens = self.architecture, seen_tokens(rows)
         if not (line.causal or line.encoder_decoder):

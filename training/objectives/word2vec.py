@@ -244,7 +244,7 @@ class Word2Vec(BaseObjective):
     def _targets(
         self, predicted: np.ndarray, noise: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Ids of what each of P predictions meets [T], how many [P]; which of them are positive, weights [T]."""
+        """Ids of the outputs of each of P predictions [T], how many [P]; which of them are positive, weights [T]."""
         if self.options.loss == "hierarchical-softmax":
             paths = self.paths.take(predicted)
             branches = self.branches.take(predicted).values

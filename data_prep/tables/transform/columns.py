@@ -318,7 +318,7 @@ def of_json(value: dict[str, Any]) -> ColumnTransform:
 
 
 def _reach(low: float, high: float) -> tuple[float, float]:
-    """Between which numbers are told apart by their feature."""
+    """The range in which numbers can be told apart by their feature."""
     beyond = REACH * (high - low)
     return low - beyond, high + beyond
 

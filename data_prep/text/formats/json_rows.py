@@ -26,7 +26,7 @@ from data_prep.sources.records import (
 
 _CHUNK = 1 << 20
 _SPACE = " \t\r\n"
-_LONGEST_WORD = 32  # characters by which a value that goes on may be told too late
+_LONGEST_WORD = 32  # characters by which the end of a value may be noticed too late
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 _LONGEST_INT = 4000  # digits; Python refuses to read more than 4,300
 # Numbers of any length, in fields that nobody asked for: those that are too long count as infinite.

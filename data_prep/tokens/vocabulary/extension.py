@@ -4,7 +4,7 @@
 
 Each joined pair saves a token wherever it stands, so the most frequent one saves most. Ids of old tokens stay, new ones
 follow the last, and a text in which no new piece occurs is encoded as before: merges of byte-pair encoding are made in
-the order of their list, to which new ones are appended, and WordPiece takes the longest piece that a word goes on with.
+the order of their list, to which new ones are appended, and WordPiece takes the longest piece that continues a word.
 WordPiece makes no merges and leaves pieces unused that others begin with: pairs are joined until N pieces are used.
 
 Unigram models choose the likeliest way to cut a word, which every new piece would change elsewhere, too.
@@ -216,7 +216,7 @@ def _most_useful(
 def _with(spec: dict[str, Any], pieces: Sequence[str]) -> tuple[Tokenizer, int]:
     """The tokenizer with these pieces behind all others, and the id of the first of them.
 
-    Tokens beside the model's vocabulary are made part of it: without a place there they would be numbered anew.
+    Tokens outside of the model's vocabulary are made part of it: without a place there, they would be renumbered.
     """
     vocabulary = spec["model"]["vocab"]
     vocabulary |= {token["content"]: token["id"] for token in spec["added_tokens"]}

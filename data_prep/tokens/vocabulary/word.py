@@ -1,6 +1,6 @@
 """Vocabularies of whole words, the most frequent first, with how often each occurred.
 
-`tokenizer_counts.json` beside `tokenizer.json` has `counts`, a list: how often each id occurred in the text that the
+`tokenizer_counts.json` next to `tokenizer.json` has `counts`, a list: how often each id occurred in the text that the
 tokenizer was trained on; 0 for special tokens.
 """
 

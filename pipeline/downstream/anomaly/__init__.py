@@ -1,1 +1,1 @@
-"""The job `anomaly`: how well unusual rows and images are told, beside other methods."""
+"""The job `anomaly`: how well unusual rows and images are detected, compared with other methods."""

@@ -1,7 +1,7 @@
 """Results by kind of anomaly: kinds that classifiers were trained on, and new ones.
 
 A classifier learns to tell normal rows from the anomalies it was given, and may miss anomalies that differ in other
-ways. A method that learned from normal rows alone does not depend on the kind.
+ways. A method that only learned from normal rows does not depend on the kind.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The auto-encoders of an anomaly job: choosing a candidate, and training it anew for every split.
 
 A candidate is chosen without anomalies, by the loss on held-out normal rows, on splits that are never reported. For a
-denoising auto-encoder that loss measures how well normal rows are told from noise around them, which its score rests
+denoising auto-encoder that loss measures how well it tells normal rows from noise around them, which its score rests
 on; for a variational one it is the bound on their likelihood. Without noise, a plain auto-encoder wins by copying its
 input. No such loss tells how a network behaves far from normal rows: that is up to the choice of candidates.
 """

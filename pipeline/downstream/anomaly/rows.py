@@ -9,7 +9,7 @@
 
 By time (`data.table.time`) rows are not drawn: the latest normal ones are tested on, those before them held out.
 
-The transform of a table is fitted on `learn` alone, after the draw. Draws are keyed by the number of the split. Labels
+The transform of a table is fitted only on `learn`, after the draw. Draws are keyed by the number of the split. Labels
 of anomalies are their kinds; where marked ones are of a few kinds only, these rotate from split to split.
 """
 
@@ -200,7 +200,7 @@ class Pool:
 def normal_rows(corpus: ArrayCorpus, job: Config, labels: np.ndarray) -> np.ndarray:
     """Whether rows with these labels [R] are normal: int [R], 1 or 0, −1 unknown. All are if nothing has labels.
 
-    UserError where it is not told which labels of images are normal.
+    UserError if it is not set which labels of images are normal.
     """
     if corpus.schema is not None:
         if corpus.schema.normal is None:

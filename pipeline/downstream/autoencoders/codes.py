@@ -48,7 +48,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """None: the result depends on the artifacts alone."""
+    """None: the result only depends on the artifacts."""
     return {}
 
 

@@ -1,1 +1,1 @@
-"""The job `compression`: rate and distortion beside JPEG, JPEG2000 and WebP."""
+"""The job `compression`: rate and distortion, compared with JPEG, JPEG2000 and WebP."""

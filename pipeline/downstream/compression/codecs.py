@@ -122,7 +122,7 @@ def _figures(
     measure: str,
     folder: Path,
 ) -> list[Figure]:
-    """Rate against distortion, and some images beside their decoded versions at the middle λ and by JPEG."""
+    """Rate against distortion, and some images next to their decoded versions at the middle λ and by JPEG."""
     compression_figures.curves(curves, measure, folder / "rate-distortion.png")
     weights = list(ours)
     middle = weights[(len(weights) - 1) // 2]

@@ -1,4 +1,4 @@
-"""Figures of codecs: rate against distortion, and images beside their decoded versions."""
+"""Figures of codecs: rate against distortion, and images next to their decoded versions."""
 
 from __future__ import annotations
 

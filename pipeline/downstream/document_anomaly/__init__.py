@@ -1,1 +1,1 @@
-"""The job `document-anomaly`: how well unusual documents are told by a masked LM's surprisal."""
+"""The job `document-anomaly`: how well unusual documents are detected by a masked LM's surprisal."""

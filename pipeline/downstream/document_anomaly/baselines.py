@@ -35,7 +35,7 @@ ScoreFunction = Callable[[TokenisedDocuments], np.ndarray]
 
 
 class Unigram:
-    """The surprisal of tokens by their frequency alone."""
+    """The surprisal of tokens, given only their frequency."""
 
     def __init__(self, train: TokenCorpus, vocabulary: int) -> None:
         counts = np.bincount(train.tokens, minlength=vocabulary) + 1.0

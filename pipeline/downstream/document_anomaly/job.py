@@ -11,7 +11,7 @@ Our three scores are compared with the methods of `baselines` on the same docume
 
     surprisal      mean −log p: negative pseudo-log-likelihood per token (Salazar et al. 2020). The detector's.
     excess         surprisal minus its expectation under the network at each position: discounts names and numbers
-    over-unigram   surprisal minus that by frequency alone (after Ren et al. 2019): discounts rare words
+    over-unigram   surprisal minus that by token frequency (after Ren et al. 2019): discounts rare words
 
 Nothing is fitted to anomalies, and the network has seen neither validation nor test documents.
 """

@@ -1,1 +1,1 @@
-"""The job `predictions`: what a network of text predicts on held-out rows, beside n-gram models of the same tokens."""
+"""The job `predictions`: a text network's predictions on held-out rows, compared with n-grams of the same tokens."""

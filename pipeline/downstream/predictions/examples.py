@@ -22,7 +22,7 @@ from training.objectives.text import seen_tokens
 
 ASKED, HIDDEN, NOTHING, BREAK = "____", "▁", "–", " ¶ "
 AROUND = 14  # tokens shown on each side of a gap
-PROMPT, MOST, FEWEST = 32, 24, 4  # tokens of a text, and of how it goes on; of a text at least
+PROMPT, MOST, FEWEST = 32, 24, 4  # tokens of a text, and of its continuation; of a text at least
 GREEDY = "the likeliest token each time"
 EXTRA = 8  # tokens that a restored text may be longer than the truth
 
@@ -94,7 +94,7 @@ class Chooser:
         return Table(title, ["text", "truth", "network", "n-grams" if both_sides else ngrams.NAMES[-1]], rows)
 
     def _continued(self, objective: PredictingObjective) -> Table:
-        """Beginnings of rows, how the network goes on, and how the text does."""
+        """Beginnings of rows, their continuations by the network, and those of the text."""
         rows: list[list[str]] = []
         for text in _first_sequences(self.places):
             prompt = min(PROMPT, len(text) // 2)
@@ -147,7 +147,7 @@ class Words:
         return re.sub(" +", " ", re.sub(r"\s*\n\s*", BREAK, "".join(parts))).strip() or NOTHING
 
     def name(self, token: int) -> str:
-        """One token; a hyphen before what goes on in a word."""
+        """One token; a hyphen before one that continues a word."""
         name = self.sentinels.get(token) or self.pieces.name(token)
         ordinary = int(self.special.ordinary[0])
         begins = token in self.special.all or self.pieces.texts([ordinary, token])[1].startswith(" ")

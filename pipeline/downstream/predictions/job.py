@@ -10,7 +10,7 @@ whatever predicts tokens: masked ones, the next one, those of a sequence of its 
     downstream:
       - {name: predictions, task: predictions}
 
-The network of random weights is the one that training began with. What n-grams are told is what the network sees next
+The network of random weights is the one that training began with. N-grams are given what the network sees next
 to a token (`pipeline.downstream.predictions.ngrams`).
 """
 
@@ -37,7 +37,7 @@ _OF_TRAINING = ("name", "kind", "corruption", "order", "network", "networks", "o
 
 
 class Config(JobConfig):
-    """What the network predicts on held-out rows, beside n-gram models of the same tokens."""
+    """What the network predicts on held-out rows, compared with n-gram models of the same tokens."""
 
     task: Literal["predictions"]
     """Which job it is."""

@@ -1,4 +1,4 @@
-"""Replaced tokens that a network is to tell from true ones: how well it does, beside n-grams, and examples.
+"""Replaced tokens that a network must tell from true ones: how well it does, compared with n-grams, and examples.
 
 What n-grams say of a token is how surprising it is between its neighbours: −log p as it would be filled in there.
 """
@@ -35,7 +35,7 @@ class JudgedTokens(NamedTuple):
 def judged_tokens(
     parts: Sequence[Predictions], models: Models, words: Words, seed: int, count: int
 ) -> JudgedTokens | None:
-    """How well replaced tokens were told, in the first rows; None where the network judges no tokens."""
+    """How well replaced tokens were detected, in the first rows; None if the network judges no tokens."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     judged = _first_rows([part.judged for part in parts if part.judged is not None])

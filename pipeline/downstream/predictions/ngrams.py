@@ -1,4 +1,4 @@
-"""n-gram models of the tokens that a network predicts, as baselines: what a token's neighbours alone tell of it.
+"""n-gram models of the tokens that a network predicts, as baselines: how well a token's neighbours predict it.
 
 From left to right (the next token, a sequence of its own) a model of order n is asked with the n − 1 tokens before.
 
@@ -50,7 +50,7 @@ class Contexts(NamedTuple):
 
 
 def contexts_of(targets: Targets, special: np.ndarray) -> Contexts:
-    """The targets as a network meets them. special: [vocabulary] bool, ids that are no text."""
+    """The targets as a network sees them. special: [vocabulary] bool, ids that are no text."""
     text, place = targets.text.values, targets.flat
     hidden = np.zeros(len(text), bool)
     if targets.both_sides:

@@ -1,4 +1,4 @@
-"""The report of the job `predictions`: losses and accuracies beside n-grams, figures, examples, a verdict."""
+"""The report of the job `predictions`: losses and accuracies next to those of n-grams, figures, examples, a verdict."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The job `text-restoration`: held-out texts that an encoder-decoder restores, beside what it was given."""
+"""The job `text-restoration`: held-out texts that an encoder-decoder restores, compared with its input."""

@@ -34,7 +34,7 @@ READS = ("pretrained", "shards", "preprocessor")
 
 
 class Config(JobConfig):
-    """Restored texts beside spoiled ones, by chrF, BLEU and ROUGE."""
+    """Restored texts compared with corrupted ones, by chrF, BLEU and ROUGE."""
 
     task: Literal["text-restoration"]
     """Which job it is."""

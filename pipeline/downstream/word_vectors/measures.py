@@ -60,7 +60,7 @@ class Vectors:
         return Vectors(vectors / np.maximum(lengths, 1e-12), ids, specials(folder).texts, id_of)
 
     def similarity(self, pairs: Sequence[Pair]) -> Similarity:
-        """How cosines rank pairs beside how people do."""
+        """How cosines rank pairs, compared with people."""
         numbers = [(self.id_of(pair.first), self.id_of(pair.second), pair.score) for pair in pairs]
         known = [(a, b, score) for a, b, score in numbers if a is not None and b is not None]
         if len({score for _, _, score in known}) < 2:

@@ -77,7 +77,8 @@ def test_a_tokenizer_that_has_no_words_is_refused(tmp_path: Path) -> None:
 
 def test_reading_a_word_is_the_published_formula() -> None:
     torch.manual_seed(0)
-    reader, slots = WordReader(CONFIG), torch.randint(0, 261, (5, 12))
+    reader: Any = WordReader(CONFIG)
+    slots = torch.randint(0, 261, (5, 12))
     features = []
     for width, layer in enumerate(reader.convolutions, 1):
         symbols = reader.symbols.weight[slots]  # [N, S, 16]

@@ -1,4 +1,4 @@
-"""Beam search: of all texts of a length those with the largest log-probability are gone on with.
+"""Beam search: of all texts of one length, those with the largest log-probability are continued.
 
 A text that ends with [EOS] among the best is finished, with the score Σ log p / length^penalty. A prompt is done when
 the best text that is not finished could not overtake the worst of as many finished ones as there are beams, if it ended
@@ -30,7 +30,7 @@ class _Beams:
         self.can_improve = torch.ones(prompts, dtype=torch.bool, device=device)
 
     def advance(self, log_p: Tensor, eos: int | None, is_last: bool) -> Tensor:
-        """Add a token to each running text by log p [P·K, V]; returns which text [P, K] each of them goes on with."""
+        """Add a token to each running text by log p [P·K, V]; returns which text [P, K] each of them continues."""
         vocabulary, length = log_p.shape[-1], self.running.shape[-1] + 1
         total = log_p.view(*self.scores.shape, vocabulary) + self.scores[..., None]
         scores, places = total.flatten(1).topk(2 * self.beams)
@@ -40,7 +40,7 @@ class _Beams:
         if eos is not None:
             ends |= tokens == eos
         self._finish(texts, scores / length**self.penalty, ends)
-        # a text that ends is not gone on with
+        # a text that has ended is not continued
         best = (scores + ends.float() * NEVER).topk(self.beams).indices
         self.running, self.scores = _of(texts, best), (scores + ends.float() * NEVER).gather(1, best)
         worst = torch.where(self.is_finished, self.finished_scores.amin(1, keepdim=True), NEVER)

@@ -95,7 +95,7 @@ class Generator:
     @torch.inference_mode()
     def _write(self, waiting: deque[_Text], on_token: OnToken | None) -> Iterator[Completion]:
         """Greedy or sampled: one text for each prompt, token by token. Where a text has ended, the next one begins."""
-        running: list[_Text | None] = []  # None: ended, its row goes on to no purpose
+        running: list[_Text | None] = []  # None: ended, its row is computed to no purpose
         steps: Steps | None = None
         while running or waiting:
             alive = [row for row, text in enumerate(running) if text is not None]

@@ -1,4 +1,4 @@
-"""The next token of each text: the likeliest, or drawn by a number that is a function of (seed, text, place) alone.
+"""The next token of each text: the likeliest, or drawn by a number that only depends on (seed, text, place).
 
     uniform number u  ─►  the first token at which the cumulative probability, in order of ids, exceeds u
 

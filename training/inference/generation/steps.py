@@ -179,7 +179,7 @@ class Steps:
 
     @property
     def can_join(self) -> bool:
-        """Whether texts can begin beside those that are being written."""
+        """Whether new texts can begin while others are being written."""
         return bool(
             not self._two_stacks and self._positions and all(isinstance(x, _Buffer) for x in self._cache.layers)
         )

@@ -6,7 +6,7 @@
     conv   3×3 convolutions of stride 2, a stage per entry of `hidden`: any side n becomes ⌈n/2⌉; the decoder's
            transposed ones (4×4, stride 2) double it again and are cut to the side the encoder saw
 
-An `Encoder` is the first half alone. A folder that `save_model` wrote holds `config.json` (what to build),
+An `Encoder` is only the first half. A folder that `save_model` wrote holds `config.json` (what to build),
 `model.safetensors` (weights) and, for tables, `transform.json` (how raw rows become input); nothing in it is code.
 `training.inference.networks.arrays` reads it back.
 """
@@ -32,7 +32,7 @@ from training.models.autoencoders.config import AutoencoderConfig, Shape
 
 CONFIG, WEIGHTS, TRANSFORM = "config.json", "model.safetensors", "transform.json"
 FORMAT = 1
-KINDS = {  # of models, each named as the objective whose options it has; an encoder alone has none
+KINDS = {  # of models, each named as the objective whose options it has; an encoder has none
     "autoencoder": "training.models.autoencoders.autoencoder:Autoencoder",
     "vae": "training.models.autoencoders.vae:VariationalAutoencoder",
     "discrete": "training.models.autoencoders.vq:DiscreteAutoencoder",
@@ -81,7 +81,7 @@ class Autoencoder(nn.Module):
         return self.decoder(code)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The reconstruction of x, [B, *shape]; in evaluation a function of each row alone."""
+        """The reconstruction of x, [B, *shape]; in evaluation, each depends only on its row."""
         return self.decode(self.encode(x))
 
     def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ class Autoencoder(nn.Module):
 
 
 class Encoder(Autoencoder):
-    """The first half alone, for learning features without a decoder; calling it gives the code."""
+    """Only the first half, for learning features without a decoder; calling it gives the code."""
 
     kind = "encoder"
 
@@ -253,7 +253,7 @@ def _conv_decoder(config: AutoencoderConfig, shape: Shape, inputs: int) -> nn.Se
 
 
 def save_model(folder: Path, model: Autoencoder, transform: Path | None = None) -> None:
-    """Write what `training.inference.networks.arrays.open_model` reads; `transform` is copied beside it."""
+    """Write what `training.inference.networks.arrays.open_model` reads; `transform` is copied with it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "format": FORMAT,

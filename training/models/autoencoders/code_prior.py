@@ -3,7 +3,7 @@
     p(codes) = Π_i p(code_i | code_1 … code_{i−1})
 
 A GRU reads the codes one after another, in a grid row by row; before each it sees the last one, the one above, and
-which place comes next. What it was trained for is kept beside the auto-encoder whose codes they are: `prior.json`,
+which place comes next. It is stored with the auto-encoder whose codes it models: `prior.json`,
 `prior.safetensors`.
 """
 

@@ -39,7 +39,7 @@ LARGEST = (1 << 15) - 1  # of |ŷ|, so that any can be written in 16 bits
 BYTE = 255
 SPREAD = 0.25  # about the standard deviation of what photographs hold; both halves work in units of it
 COMPONENTS = 3
-RATE = 10.0  # at which the distributions learn beside weights, as they have far to go; see `variational.RATE`
+RATE = 10.0  # at which the distributions learn relative to weights, as they have far to go; see `variational.RATE`
 LARGEST_LOG_SCALE = 8.0  # either way
 
 

@@ -9,7 +9,7 @@ density, or (`binarise`) as those with which each is drawn as 0 or 1 whenever it
 All sums are in nats per example.
 
 Noise: training draws ε from torch's seeded generator. In evaluation it is drawn by the row's own values
-(`training.models.autoencoders.row_noise`), so that a bound is a function of the row alone, whatever its batch or
+(`training.models.autoencoders.row_noise`), so that a bound depends only on the row, whatever its batch or
 worker.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 LOG_2PI = math.log(2 * math.pi)
 LEAST_VARIANCE = 1e-4  # of a learned one: a constant column would drive it to 0
-RATE = 10.0  # at which it learns beside weights: from 1 to 10⁻³ is far in Adam's steps of a learning rate each
+RATE = 10.0  # at which it learns relative to weights: from 1 to 10⁻³ is far in Adam's steps of a learning rate each
 LARGEST_LOG_VARIANCE = 20.0  # of q, either way: an input far from all others must not overflow
 BINARISING = 2  # purpose of row words
 CHUNK = 1 << 13  # codes decoded at once by `importance_bound`

@@ -1,1 +1,1 @@
-"""Mixtures of experts: feed-forward layers of several networks, of which each token meets one."""
+"""Mixtures of experts: feed-forward layers of several networks, one of which processes each token."""

@@ -7,7 +7,7 @@ counts padding, multiplies what experts are given by the router's noise, and und
 
 Experts may be divided among workers: each of them keeps a run of consecutive ones, and sends the others' tokens to
 those who have them and gets them back (Lepikhin et al. 2020, arXiv:2006.16668, section 3.2). What is computed is the
-same, so a token is at its expert's beside tokens of all workers, and the expert's gradient is that of all their rows.
+same, so an expert gets the tokens of all workers, and its gradient is that of all their rows.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _SIZES = re.compile(
     r"|d_(?:model|ff|kv)"
 )
 _ACTIVATIONS = re.compile(r"hidden_act|hidden_activation|activation_function|dense_act_fn")
-FIXED_BLOCKS = 5  # that a block sees beside random ones: the first, itself and its neighbours, the last
+FIXED_BLOCKS = 5  # that a block sees besides random ones: the first, itself and its neighbours, the last
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class BlockSparse:
 class Architecture:
     """One model type.
 
-    causal: a token sees those before it alone. encoder_decoder: a second stack, the decoder, predicts a sequence of
-    its own. packable: tokens meet in full attention alone and positions can be
+    causal: a token sees only those before it. encoder_decoder: a second stack, the decoder, predicts a sequence of
+    its own. packable: tokens interact only in full attention, and positions can be
     given, so that a sequence learns nothing of its neighbours in a row (tests/training/objectives/test_packed.py shows
     it of each); not so where tokens meet in convolutions or windows. first_position: of a sequence's first token;
     RoBERTa and its kin count from the padding's id on. block: row lengths are rounded up to a multiple of it.

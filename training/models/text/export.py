@@ -22,7 +22,7 @@ TOKENIZER = "tokenizer.json"
 
 
 def export(model: Any, inputs: list[str], tokenizer: Path, length: int, path: Path) -> None:
-    """Write a model, whose forward was given `inputs` beside `input_ids`, and the tokenizer of a folder to `path`.
+    """Write a model, whose forward was given `inputs` besides `input_ids`, and the tokenizer of a folder to `path`.
 
     length: tokens of a row, where the network has no most.
     """
@@ -71,7 +71,7 @@ def check_use(folder: Path, model: Any) -> None:
 
 
 def _columns(model: Any, inputs: list[str]) -> list[str]:
-    """What the tokenizer is to give beside ids: what the network was given."""
+    """What the tokenizer must give besides ids: what the network was given."""
     types = getattr(model.config, "type_vocab_size", 2)
     return [name for name in ("token_type_ids", "attention_mask") if name in inputs and (name[0] == "a" or types > 1)]
 

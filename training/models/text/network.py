@@ -2,7 +2,7 @@
 
 The vocabulary projection is most of a small encoder's work and is only wanted where something was masked. Every
 architecture has its own head, but all of them hand the encoder's last hidden states to it: a forward hook on the
-encoder keeps the wanted positions alone, and whatever head follows runs on those.
+encoder keeps only the wanted positions, and whatever head follows runs on those.
 
 Rows that hold several sequences cost as much as one: a mask keeps attention inside each sequence, positions begin anew
 in each, and the sentence head reads each one's own first token.
@@ -51,7 +51,7 @@ class TextNetwork(nn.Module):
     """A model of `transformers` with a head on the vocabulary; subclasses say what is predicted where.
 
     `encoder` gives the last hidden states (of two stacks, it is the decoder), `inputs` are the names of what the
-    forward of `model` takes beside `input_ids`.
+    forward of `model` takes besides `input_ids`.
     """
 
     def __init__(self, model: Any) -> None:
@@ -99,10 +99,10 @@ class TextNetwork(nn.Module):
         return F.cross_entropy(logits, target_ids, reduction="none"), logits.argmax(-1) == target_ids, output
 
     def arguments(self, sequence: Tensor | None, position: Tensor | None, inputs: Mapping[str, Tensor]) -> Arguments:
-        """What `model` is given beside `input_ids`: of rows of several sequences, masks and positions."""
+        """What `model` is given besides `input_ids`: for rows of several sequences, masks and positions."""
         arguments: Arguments = {name: inputs[name] for name in self.inputs if name in inputs}
         if self.architecture.causal or self.architecture.encoder_decoder:
-            arguments["use_cache"] = False  # keys and values are kept for generation alone
+            arguments["use_cache"] = False  # keys and values are only kept for generation
         if sequence is not None and position is not None:
             implementation = self.encoder.config._attn_implementation
             arguments["attention_mask"] = within_sequences(sequence, implementation, self.architecture.causal)
@@ -153,7 +153,7 @@ def pooled(encoder: Any, first: Tensor) -> Tensor:
 
 
 def within_sequences(sequence: Tensor, implementation: str, causal: bool = False) -> Any:
-    """The mask [B, 1, L, L], as this kernel takes it, by which tokens see their own sequence alone.
+    """The mask [B, 1, L, L], as this kernel takes it, by which tokens see only their own sequence.
 
     sequence: [B, L], which sequence of its row a token belongs to; padding is a sequence of its own. causal: of it, a
     token sees itself and what stands before it.
@@ -184,7 +184,7 @@ def accepted(model: nn.Module, *names: str) -> list[str]:
 
 
 def encoder_flops(encoder: nn.Module) -> tuple[int, int]:
-    """Multiply-add parameters a token meets in the encoder, and its layers × hidden size.
+    """Multiply-add parameters of the encoder per token, and its layers × hidden size.
 
     Embedding tables are looked up, not multiplied (Kaplan et al. 2020, section 2.1). Layers that share weights are met
     as often as they are run.
@@ -209,5 +209,5 @@ def matrix_parameters(module: nn.Module) -> int:
 
 
 def _numel(parameter: Tensor) -> int:
-    # ZeRO-3 leaves an empty shell on each rank and the true size beside it.
+    # ZeRO-3 leaves an empty shell on each rank, with the true size as an attribute.
     return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -89,7 +89,7 @@ def sequence_to_sequence(config: Any) -> nn.Module:
 
 
 def met_parameters(network: SequenceToSequenceNetwork) -> tuple[int, int]:
-    """Multiply-add parameters that a token meets in the encoder, and one of the decoder there; of experts, one's."""
+    """Multiply-add parameters per token, in the encoder and in the decoder; of experts, one's."""
     stacks = network.model.get_encoder(), network.model.get_decoder()
     in_encoder, in_decoder = (
         matrix_parameters(stack) - (network.mixture.idle(stack) if network.mixture else 0) for stack in stacks

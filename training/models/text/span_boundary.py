@@ -1,4 +1,4 @@
-"""An encoder with a masked-LM head and one that predicts a hidden span's tokens from the two beside it.
+"""An encoder with a masked-LM head and one that predicts a hidden span's tokens from the two next to it.
 
     h = [x of the token before the span; x of the one behind it; an embedding of the place in the span]
     linear ─► GELU ─► norm ─► linear ─► GELU ─► norm ─► the input embeddings, with a bias of its own

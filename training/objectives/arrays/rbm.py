@@ -3,7 +3,7 @@
     phases   rbm-1, rbm-2, …: each machine by contrastive divergence on the mean activities of the one below
              fine-tuning: the stack unrolled into an auto-encoder, by the error of what it rebuilds
 
-Every machine is a player of its own, so that the optimizer of one leaves the others alone. The auto-encoder always
+Every machine is a player of its own, so that the optimizer of one does not touch the others. The auto-encoder always
 holds what the machines have learned so far: evaluation, which is that of the last phase, shows it from the first step.
 The visible units are Bernoulli ones if the network's output is sigmoid (inputs in 0 … 1), else Gaussian ones of
 variance 1 (standardised inputs).

@@ -65,7 +65,7 @@ def check(options: SimclrOptions, networks: Mapping[str, NetworkConfig]) -> Iter
 
 
 class Simclr(BaseObjective):
-    """See the module's docstring. The encoder alone is exported; the head is for training."""
+    """See the module's docstring. Only the encoder is exported; the head is for training."""
 
     unit = "images"
     shown = ("nt-xent", "contrastive-accuracy", "embedding-std")

@@ -32,7 +32,7 @@ def parameters(rows: Rows) -> Batch:
 def rendered(batch: Batch) -> Tensor:
     """Both views, float32 [B, 2, C, H, W] in 0 … 1, of `input` [B, C, H, W] (bytes, or float32 in 0 … 1).
 
-    batch: `input` and the columns of `data_prep.corruptions.views`. A view depends on its own row alone.
+    batch: `input` and the columns of `data_prep.corruptions.views`. A view depends only on its own row.
     """
     images = batch["input"]
     values = images.float() / 255 if images.dtype == torch.uint8 else images

@@ -142,7 +142,7 @@ class Elmo(nn.Module):
         word: Tensor,
         lengths: Tensor,
         target_positions: Tensor,  # [M], flat b·W + w: words that have a next one in their row
-        target_ids: Tensor,  # [2·M]: the next ones, then these words themselves, told by the next ones
+        target_ids: Tensor,  # [2·M]: the next ones, then these words themselves, predicted from the next ones
         **unused: Tensor,
     ) -> dict[str, Tensor]:
         ahead, behind = self.layers(slots, word, lengths)[-1].flatten(0, 1).chunk(2, 1)

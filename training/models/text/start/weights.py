@@ -46,7 +46,7 @@ class Started(NamedTuple):
 def start(model: Any, folder: Path, added: Added | None) -> Started:
     """Give a model of `transformers` the weights of a folder with a model of its kind.
 
-    added: pieces that the tokenizer has beside the folder's. Heads that the folder lacks keep their random weights.
+    added: pieces that only the tokenizer has. Heads that the folder lacks keep their random weights.
     UserError where it lacks others, or they are of other shapes.
     """
     theirs, missing, unused = loaded(folder, type(model).__name__, dtype=torch.float32)

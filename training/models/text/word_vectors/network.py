@@ -48,7 +48,7 @@ class WordVectors(nn.Module):
         """Σ weights · −log σ(±v·o) over targets, where v is the mean of some words' input vectors.
 
         inputs [U], outputs [W]: ids, each once. members [M]: places in `inputs` of the words of each of the G means,
-        which begin at member_offsets [G + 1]. targets [T]: places in `outputs` of what each mean meets, from
+        which begin at member_offsets [G + 1]. targets [T]: places in `outputs` of the outputs of each mean, from
         target_offsets [G + 1]; is_positive, weights [T]. Targets with |v·o| > `cut` do not count.
         The same lists by word, for the gradients: member_means [M] (which mean) from input_offsets [U + 1];
         target_means and target_numbers [T] from output_offsets [W + 1].
@@ -59,7 +59,7 @@ class WordVectors(nn.Module):
 
 
 class _Targets(torch.autograd.Function):
-    """Vectors are added up by `embedding_bag`, without a copy of what each target meets."""
+    """Vectors are added up by `embedding_bag`, without copies for each target."""
 
     @staticmethod
     def forward(ctx, given: Tensor, predicted: Tensor, batch: Mapping[str, Tensor], cut: float) -> Tensor:
@@ -93,7 +93,7 @@ def _sums(table: Tensor, places: Tensor, offsets: Tensor, weights: Tensor | None
 
 
 def _products(means: Tensor, outputs: Tensor, targets: Tensor, offsets: Tensor) -> Tensor:
-    """[T]: products of each mean with the outputs that it meets."""
+    """[T]: products of each mean with its outputs."""
     if means.device.type != "cpu":
         mean = torch.arange(len(means), device=means.device).repeat_interleave(offsets.diff(), output_size=len(targets))
         return (means[mean] * outputs[targets]).sum(1)
