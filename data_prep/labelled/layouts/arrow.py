@@ -30,11 +30,11 @@ def rows(path: Path, wanted: Collection[str], reading: Reading) -> Iterator[tupl
     try:
         with path.open("rb") as file:
             schema, batches = _opened(path, file, wanted)
-            names = class_names(_features(schema))
-            reading.classes.update({name: names[name] for name in names if not wanted or name in wanted})
+            named = class_names(_features(schema))
+            reading.classes.update({name: named[name] for name in named if not wanted or name in wanted})
             for batch in batches:
                 columns = [
-                    _named(plain_values(column), names.get(name))
+                    _named(plain_values(column), reading.classes.get(name))
                     for name, column in zip(batch.schema.names, batch.columns, strict=True)
                 ]
                 for values in zip(*columns, strict=True):

@@ -28,12 +28,13 @@ def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError
     if code := sorted(file.name for file in path.glob("*.py")):
         reading.notes.append(f"{', '.join(code)} of {path.name}: code, which is not run")
     split = "test" if asked.split == "predict" else asked.split
-    folder = path / _split_of(path, _members(path / _DICT, "splits"), split) if (path / _DICT).exists() else path
-    is_saved = (folder / _STATE).exists()
+    folder = path
+    if (path / _DICT).exists():
+        folder = path / _split_of(path, _members(path / _DICT, "splits"), split)
     if (folder / _INFO).exists():
-        features = _json(folder / _INFO).get("features")
-        reading.classes.update(arrow.class_names(features))
-    for file in _saved(folder) if is_saved else _shards(folder, split):
+        named = arrow.class_names(_json(folder / _INFO).get("features"))
+        reading.classes.update({name: named[name] for name in named if not asked.wanted or name in asked.wanted})
+    for file in _saved(folder) if (folder / _STATE).exists() else _shards(folder, split):
         shown = path.name + str(file)[len(str(path)) :]
         for row in table.rows(file, asked, reading):
             yield row if isinstance(row, UserError) else row._replace(place=shown + row.place[len(file.name) :])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,11 @@ def _paragraphs(path: Path) -> Iterator[Any]:
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
             whole = json.loads(file.read().decode("utf-8-sig"))
+    except gzip.BadGzipFile as error:
+        raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); give a file") from error
-    except EOFError as error:
+    except (EOFError, zlib.error) as error:
         raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); expected questions as SQuAD has them") from error

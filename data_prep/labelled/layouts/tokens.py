@@ -10,6 +10,7 @@ A row is a sentence: a list for each column. Comments are lines with # that have
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -28,8 +29,11 @@ _EMPTY = "empty words (1.1), left out"
 
 def columns_of(path: Path) -> tuple[str, ...]:
     """Names of the columns where the user gives none: of CoNLL-U, or 1, 2, 3 …"""
-    width = len(_first(path))
-    return CONLL_U if _is_conll_u(path, width) else tuple(str(number) for number in range(1, width + 1))
+    cells, _ = _first(path)
+    is_conll_u = path.name.removesuffix(".gz").endswith(".conllu") or cells[0].partition("-")[0] == "1"
+    if len(cells) == len(CONLL_U) and is_conll_u:
+        return CONLL_U
+    return tuple(str(number) for number in range(1, len(cells) + 1))
 
 
 def defaults(columns: tuple[str, ...]) -> tuple[str, str]:
@@ -40,7 +44,7 @@ def defaults(columns: tuple[str, ...]) -> tuple[str, str]:
 def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError]:
     """The sentences of a file; an error in place of each line that has not as many columns as the others."""
     columns = asked.columns or columns_of(path)
-    delimiter = asked.delimiter
+    delimiter = asked.delimiter or _first(path)[1]
     sentence: list[list[str]] = []
     begin, is_sound = 0, True
 
@@ -55,8 +59,7 @@ def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError
                 yield from finished()
                 sentence, is_sound = [], True
                 continue
-            delimiter = delimiter or (TAB if TAB in text else None if text.startswith("# ") else " ")
-            cells = text.split(TAB) if delimiter == TAB else [cell for cell in text.split(delimiter or " ") if cell]
+            cells = _cells(text, delimiter)
             begin = number if not sentence else begin
             if len(cells) != len(columns):
                 if not text.startswith("#") and cells[0] != _DOCUMENT:
@@ -70,6 +73,11 @@ def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError
             elif cells[0] != _DOCUMENT:
                 sentence.append(cells)
         yield from finished()
+
+
+def _cells(text: str, delimiter: str) -> list[str]:
+    """The cells of a line; of blanks, several part columns as one does."""
+    return [cell for cell in text.split(" ") if cell] if delimiter == " " else text.split(delimiter)
 
 
 def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
@@ -87,21 +95,18 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, str]]:
             if raw is None:
                 raise UserError(f"{path} line {lines.number} is too long; expected one word a line")
             yield lines.number, raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
-    except EOFError as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
     except UnicodeError as error:
         raise UserError(f"{path}: {not_encoded(None, error)}") from error
 
 
-def _first(path: Path) -> list[str]:
-    """The cells of the first line that is no comment and no mark of a document."""
+def _first(path: Path) -> tuple[list[str], str]:
+    """The cells of the first line that is no comment and no mark of a document, and what parts them."""
     with _opened(path) as file:
         for _, text in _lines(path, cast(BinaryIO, file)):
-            cells = text.split(TAB) if TAB in text else text.split()
-            if cells and not (text.startswith("#") and TAB not in text) and cells[0] != _DOCUMENT:
-                return cells
+            delimiter = TAB if TAB in text else " "
+            cells = _cells(text, delimiter) if text.strip() else []
+            if cells and not (text.startswith("# ") and delimiter == " ") and cells[0] != _DOCUMENT:
+                return cells, delimiter
     raise UserError(f"{path} has no line with a word; expected one word a line, with its columns")
-
-
-def _is_conll_u(path: Path, width: int) -> bool:
-    return width == len(CONLL_U) and (path.name.removesuffix(".gz").endswith(".conllu") or _first(path)[0][:1] == "1")

@@ -250,8 +250,8 @@ def test_ignored_labels_and_rejects_are_counted(load: Load) -> None:
 
 
 def test_rows_of_train_with_one_id_get_numbers(load: Load) -> None:
-    data = load({"a.csv": "k,x,label\n1,u,1\n1,v,0\n1,w,0\n"}, train="a.csv", validation=[], test=[], inputs=["x"], id="k",
-                split={"validation": 0, "test": 0})  # fmt: skip
+    files, no_others = {"a.csv": "k,x,label\n1,u,1\n1,v,0\n1,w,0\n"}, {"validation": 0, "test": 0}
+    data = load(files, train="a.csv", inputs=["x"], id="k", split=no_others)
     assert [row.id for row in data.splits["train"]] == ["1", "1#2", "1#3"]
     assert "rows of train with the id of another, which get #2, #3 … behind it: 2 (a.csv:3, a.csv:4)" in data.notes
 
