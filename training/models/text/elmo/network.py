@@ -81,8 +81,8 @@ class ProjectedLSTM(nn.Module):
         """[B, W, P] of inputs [B, W, P], from the first to the last; states begin at 0."""
         given, outputs = self.given(x), []
         output, cell = torch.zeros_like(given[:, 0, : x.shape[2]]), torch.zeros(())
-        for place in range(x.shape[1]):
-            gates = given[:, place] + self.recurrent(output)
+        for given_here in given.unbind(1):  # not by number: each would have a gradient as large as `given`
+            gates = given_here + self.recurrent(output)
             enters, new, stays, leaves = gates.float().chunk(4, 1)
             cell = torch.sigmoid(stays + 1) * cell + torch.sigmoid(enters) * torch.tanh(new)
             cell = cell.clamp(-self.clip, self.clip)
