@@ -22,10 +22,13 @@ def inspect(artifact: str, rows: int, start: int, split: str, recipe: str | None
     reading = shown.of_newest_run(chosen, store)
     if recipe is not None:
         from pipeline.recipe.load import load
+        from pipeline.recipe.recipe import Recipe
 
         with usage():
             loaded = load(recipe)
         kind = chosen.config.get("kind")
+        if not isinstance(loaded, Recipe):
+            raise UserError(f"{recipe} corrupts nothing: it pretrains no network; name a recipe that does.")
         if kind != loaded.data.kind:
             raise UserError(f"{recipe} is for {loaded.data.kind}, and {chosen.key} holds {kind or chosen.stage}.")
         reading = shown.Reading.of_recipe(loaded)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.sources.catalogue.networks import NETWORKS
 from pipeline import runs
 from pipeline.artifact import Artifact
 from pipeline.home import Home
@@ -16,8 +17,9 @@ from pipeline.store.store import Store
 def model_folder(name: str) -> Path:
     """The folder that `transformers`, or another library that made it, opens.
 
-    name: that folder, an artifact's folder or key, a run (its pretraining's network), or a registered model: NAME is
-    its champion, NAME@VERSION any version. UserError, with all that it is not, where it is none of them.
+    name: that folder, an artifact's folder or key, a run (its pretraining's network), a registered model (NAME is its
+    champion, NAME@VERSION any version), or a package with a network in it. UserError, with all that it is not, where it
+    is none of them.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -25,6 +27,10 @@ def model_folder(name: str) -> Path:
     if path.exists():
         raise UserError(f"{name}: is a file; name the folder of a network.")
     home = Home.find()
+    if name in NETWORKS:
+        from data_prep.sources.networks import network
+
+        return network(name, home.downloads)
     store = home.store()
     looked: list[str] = []
     for look in (_by_key, _by_run, _by_registry):
@@ -36,7 +42,9 @@ def model_folder(name: str) -> Path:
             if not any(file.startswith(f"{MODEL}/") for file in artifact.manifest["files"]):
                 raise UserError(f"{artifact.key}: holds no model; name an artifact of pretraining, or its run.")
             return store.check_whole(artifact).path / MODEL
-    raise UserError(f"{name!r} names no network: there is no such folder; {'; '.join(looked)}.")
+    raise UserError(
+        f"{name!r} names no network: there is no such folder; {'; '.join(looked)}; packages: {', '.join(NETWORKS)}."
+    )
 
 
 def _by_key(home: Home, store: Store, name: str) -> Artifact:

@@ -24,7 +24,7 @@ from flows.show.console import elapsed, new_console, say
 from pipeline import runs as records
 from pipeline.home import Home
 from pipeline.recipe.load import recipes as packaged
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment, Recipe
 
 if TYPE_CHECKING:
     from pipeline.recipe.comparison import Compared
@@ -37,7 +37,7 @@ def _with_workers(settings: Sequence[str], workers: int | None) -> Sequence[str]
     return settings if workers is None else [*settings, f"placement.workers={workers}"]
 
 
-def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Recipe:
+def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Experiment:
     """Load a recipe; a mistake in it is a usage error."""
     from pipeline.recipe.load import load
 
@@ -106,11 +106,10 @@ def plan(
         return
     loaded = _load(recipe, scale, settings)
     prepare(home.prefect)
-    if loaded.train.start is not None:
-        from flows import starting
+    from flows import starting
 
-        settings = _with_workers(settings, workers)
-        loaded = _load(recipe, scale, [*settings, *starting.stored_settings(loaded, settings, home)])
+    if more := starting.stored_settings(loaded, settings, home):
+        loaded = _load(recipe, scale, [*settings, *more])
     shown.recipe(loaded, home, gpu, out)
 
 
@@ -133,7 +132,7 @@ def run(
                 raise UserError(f"{comparison.where}: a comparison takes neither --extend nor --from.")
         compare.run(comparison, as_json)
         return
-    settings = [*_started(start), *settings]
+    settings = [*_started(recipe, start), *settings]
     loaded = _load(recipe, scale, settings)
     more = _network_of_first(loaded, settings, as_json)
     if extend or start:
@@ -155,7 +154,7 @@ def submit(
     home: str | None,
 ) -> None:
     settings = [*_with_workers(settings, workers)]
-    loaded = _load(recipe, scale, [*_started(start), *settings])
+    loaded = _load(recipe, scale, [*_started(recipe, start), *settings])
     from flows import submit as submission
 
     if loaded.placement.ray_address is None:
@@ -173,16 +172,16 @@ def submit(
     sys.exit(code)
 
 
-def _started(start: str | None) -> list[str]:
-    """Settings that start from the network that --from names; none where it names a step, or nothing."""
+def _started(recipe: str, start: str | None) -> list[str]:
+    """Settings that take the network that --from names; none where it names a step, or nothing."""
     from flows import starting
 
     with usage():
-        return starting.asked_settings(start)
+        return starting.asked_settings(recipe, start)
 
 
-def _network_of_first(recipe: Recipe, settings: Sequence[str], as_json: bool) -> list[str]:
-    """Settings that start from the network of another recipe, which is made first; none if the recipe names none."""
+def _network_of_first(recipe: Experiment, settings: Sequence[str], as_json: bool) -> list[str]:
+    """Settings that take the network that the recipe names, which is made first; none if it names none."""
     from flows import starting
 
     home, console = Home.find(), new_console(stderr=True) if as_json else out
@@ -196,7 +195,7 @@ def _network_of_first(recipe: Recipe, settings: Sequence[str], as_json: bool) ->
     return starting.made_settings(recipe, settings, home, make)
 
 
-def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
+def _branch(recipe: Experiment, extend: bool, start: str | None) -> list[str]:
     """Settings that make a recipe continue from a checkpoint."""
     from pipeline import start_from
 
@@ -206,6 +205,8 @@ def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
             raise UserError("--extend and --from both say where to start; give one of them.")
         if start and start_from.FROM.fullmatch(start) is None:
             return []  # it names a network
+        if not isinstance(recipe, Recipe):
+            raise UserError(f"{recipe.name} trains no network that could go on; --from takes the name of a network.")
         if start:
             return start_from.start_settings(recipe, home.store(), home.downloads, start)
         return start_from.extension_settings(recipe, home.store(), home.downloads)
@@ -218,7 +219,7 @@ def resume(run: str, as_json: bool) -> None:
     _run(records.recipe_of(home.runs, record), (str(home.runs / f"{record.run_id}.yaml"), None, ()), as_json)
 
 
-def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
+def _run(recipe: Experiment, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
     home = Home.find()
     prepare(home.prefect)
     # With --json, standard output only has the object, whatever libraries print.

@@ -14,13 +14,17 @@ from flows.machine.signals import terminated, terminations_as_interrupts
 from flows.show.console import say
 from pipeline import runs as records
 from pipeline.home import Home
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment
 
 GOES_ON = "`sesame resume last` goes on from the newest checkpoint"
 
 
 def made(
-    home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], console: Console, goes_on: str = GOES_ON
+    home: Home,
+    recipe: Experiment,
+    asked: tuple[str, str | None, Sequence[str]],
+    console: Console,
+    goes_on: str = GOES_ON,
 ) -> records.Run:
     """The finished run of a recipe. asked: see `flows.pretrain.run`; goes_on: how to go on after an interrupt.
 
@@ -29,7 +33,7 @@ def made(
     return stored_run(home, recipe) or carry_out(home, recipe, asked, console, goes_on)
 
 
-def stored_run(home: Home, recipe: Recipe) -> records.Run | None:
+def stored_run(home: Home, recipe: Experiment) -> records.Run | None:
     """A run whose stages are all stored, without Prefect, Ray or MLflow; None if anything is left to do.
 
     What comes after the stages, such as comparing detectors, is done only if a run of these stages ended well.
@@ -55,7 +59,11 @@ def stored_run(home: Home, recipe: Recipe) -> records.Run | None:
 
 
 def carry_out(
-    home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], console: Console, goes_on: str = GOES_ON
+    home: Home,
+    recipe: Experiment,
+    asked: tuple[str, str | None, Sequence[str]],
+    console: Console,
+    goes_on: str = GOES_ON,
 ) -> records.Run:
     from flows.show.console import StageProgress
     from pipeline import dag
@@ -63,7 +71,7 @@ def carry_out(
     names = [node.name for node in dag.nodes(recipe, home.downloads)]
     try:
         with terminations_as_interrupts(), StageProgress(console, names) as progress:
-            progress.start("ingest", "starting Prefect")
+            progress.start(names[0], "starting Prefect")
             prefect_server.begin(home.prefect)
             from flows import pretrain  # seconds, while the server starts
 

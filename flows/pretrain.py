@@ -11,10 +11,11 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
@@ -25,14 +26,16 @@ from prefect.states import Completed
 from data_prep.errors import UserError
 from data_prep.findings import Finding, refuse
 from data_prep.legible import masked
+from flows import starting
 from flows.boundary import flow, task
 from flows.machine.environment import prepare
 from flows.machine.signals import terminations_as_interrupts
 from pipeline import dag, downstream, gate, runs
+from pipeline.artifact import Artifact
 from pipeline.execute import Execution
 from pipeline.home import Home
 from pipeline.recipe.load import load, namesake
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment, Recipe
 from pipeline.reports import findings
 from pipeline.tracking.tracking import Tracker
 from training import launch
@@ -69,7 +72,7 @@ class Session:
     """State of a flow run. It is no parameter of the flow, because Prefect stores parameters."""
 
     home: Home
-    recipe: Recipe
+    recipe: Experiment
     observer: Observer = field(default_factory=NullObserver)
     record: runs.Run | None = None
     error: BaseException | None = None  # what ended the run
@@ -92,7 +95,11 @@ def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None =
         return _carry_out_all(session)
     home = Home.find()
     prepare(home.prefect)
-    session = Session(home, load(recipe, scale, settings or []))
+    settings = settings or []
+    loaded = load(recipe, scale, settings)
+    if network := starting.stored_settings(loaded, settings, home):
+        loaded = load(recipe, scale, [*settings, *network])
+    session = Session(home, loaded)
     token = _session.set(session)
     try:
         return _carry_out_all(session)
@@ -102,7 +109,7 @@ def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None =
 
 def run(
     home: Home,
-    recipe: Recipe,
+    recipe: Experiment,
     asked: tuple[str, str | None, Sequence[str]],
     observer: Observer | None = None,
 ) -> runs.Run:
@@ -171,13 +178,17 @@ def _tell_findings(session: Session, name: str) -> None:
     """Tell what the node shows to be odd, as warnings. UserError where there is no use in training."""
     assert session.execution is not None
     made, downloads = session.execution.artifacts, session.home.downloads
-    known = [*namesake(session.recipe), *findings.of_recipe(session.recipe, made, downloads)]
+    known = [*namesake(session.recipe), *_findings(session.recipe, made, downloads)]
     known += map(Finding, downstream.remarks(session.recipe))
     for finding in known:
         if not finding.refused and finding.text not in session.told_findings:
             session.told_findings.add(finding.text)
             session.observer.callback(name)("checked", None, warning=finding.text)
     refuse(known)
+
+
+def _findings(recipe: Experiment, made: Mapping[str, Artifact], downloads: Path) -> list[Finding]:
+    return findings.of_recipe(recipe, made, downloads) if isinstance(recipe, Recipe) else []
 
 
 def _carry_out_all(session: Session) -> dict[str, Any]:
@@ -189,7 +200,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     session.execution = Execution(recipe, store, record, tracker, home.downloads, nodes)
     status = "FAILED"
     try:
-        refuse(findings.of_recipe(recipe, {}, home.downloads))
+        refuse(_findings(recipe, {}, home.downloads))
         with terminations_as_interrupts():  # inside the flow: Prefect has a handler of its own around it
             for node in nodes:
                 carry_out(node.name)

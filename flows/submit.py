@@ -30,7 +30,7 @@ from flows.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE
 from flows.machine.signals import terminated
 from flows.show.console import LineWriter
 from pipeline.fingerprint import digest
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -48,7 +48,7 @@ Say = Callable[[str], None]
 class Request:
     """What to run: a loaded recipe, and the arguments of `sesame run` that give it."""
 
-    recipe: Recipe
+    recipe: Experiment
     name_or_path: str
     arguments: Sequence[str]
     home: str | None = None

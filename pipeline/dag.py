@@ -1,6 +1,7 @@
 """A recipe as a DAG of stages: what each needs, and which are already stored.
 
 ingest ─► fit (tokenizer, transform) ─► shards ─► pretrain ─► one downstream job per entry ─► report
+                            a network that exists ─► init ─► one downstream job per entry ─► report
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 from data_prep.kinds import kind_of
 from pipeline import downstream
 from pipeline.artifact import Artifact
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Evaluation, Experiment, Recipe
 from pipeline.stage import Stage
-from pipeline.stages import fit, ingest, job, pretrain, report, shards
+from pipeline.stages import fit, ingest, init, job, pretrain, report, shards
 from pipeline.store.store import Store
 from pipeline.training_settings import start_files
 
@@ -41,8 +42,20 @@ class PlannedNode:
     why: str
 
 
-def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
+def nodes(recipe: Experiment, downloads: Path) -> list[Node]:
     """The DAG in topological order."""
+    if isinstance(recipe, Evaluation):
+        dag = [Node("init", init.INIT, init.config(recipe), files=init.files(recipe))]
+        by_role = {"pretrained": "init"}
+    else:
+        assert isinstance(recipe, Recipe)
+        dag, by_role = _pretraining(recipe, downloads)
+    dag += [_job(recipe, entry, downloads, by_role) for entry in recipe.downstream]
+    return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
+
+
+def _pretraining(recipe: Recipe, downloads: Path) -> tuple[list[Node], dict[str, str]]:
+    """The nodes that make a network, and those that jobs may read, by role."""
     fits = kind_of(recipe.data.kind).fits
     preprocessor = {"preprocessor": fits} if fits else {}
     dag = [Node("ingest", ingest.INGEST, ingest.config(recipe, downloads))]
@@ -65,15 +78,14 @@ def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
             files=start_files(recipe),
         ),
     ]
-    by_role = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
-    dag += [_job(recipe, entry, downloads, by_role) for entry in recipe.downstream]
-    return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
+    return dag, {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
 
 
-def _job(recipe: Recipe, entry: Any, downloads: Path, by_role: Mapping[str, str]) -> Node:
+def _job(recipe: Experiment, entry: Any, downloads: Path, by_role: Mapping[str, str]) -> Node:
     """The node of a downstream job. by_role: names of the nodes that it may read."""
     reads = {role: by_role[role] for role in downstream.module_of(entry.task).READS if role in by_role}
-    config, files = downstream.config_of(recipe, entry, downloads), start_files(recipe)
+    config = downstream.config_of(recipe, entry, downloads)
+    files = start_files(recipe) if isinstance(recipe, Recipe) else {}
     return Node(entry.name, job.JOB, config, reads, heavy=True, files=files)
 
 

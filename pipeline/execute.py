@@ -15,7 +15,7 @@ from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
 from pipeline.flatten import flatten
 from pipeline.gate import ENCODER, Candidate
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment
 from pipeline.reports.report import read
 from pipeline.runs import Run, numbers
 from pipeline.stage import Context, Stage
@@ -33,7 +33,7 @@ Progress = Callable[..., None]
 class Execution:
     """One flow run over a store. `artifacts` grows node by node."""
 
-    recipe: Recipe
+    recipe: Experiment
     store: Store
     run: Run
     tracker: Tracker

@@ -22,7 +22,7 @@ from data_prep.errors import UserError, meant
 from pipeline.artifact import Artifact
 from pipeline.flatten import flatten
 from pipeline.recipe.load import load
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment
 from pipeline.store.live import LIVE_SUFFIX, heartbeat, is_live, sign_of_life
 
 _log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 @contextmanager
-def begin(folder: Path, recipe: Recipe) -> Iterator[Run]:
+def begin(folder: Path, recipe: Experiment) -> Iterator[Run]:
     """A new run, recorded with its resolved recipe so that it can be resumed. Inside the block it counts as running."""
     run_id = f"{recipe.name}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     run = Run(run_id, recipe.name, recipe.scale)
@@ -130,7 +130,7 @@ def find(folder: Path, prefix: str) -> Run:
     return matches[-1]
 
 
-def recipe_of(folder: Path, run: Run) -> Recipe:
+def recipe_of(folder: Path, run: Run) -> Experiment:
     """The resolved recipe that the run was started with."""
     return load(folder / f"{run.run_id}.yaml", own=True)
 

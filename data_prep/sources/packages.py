@@ -32,6 +32,7 @@ from data_prep import private
 from data_prep.errors import UserError, choices
 from data_prep.sources import compressed
 from data_prep.sources.catalogue.arrays import ARRAYS
+from data_prep.sources.catalogue.networks import NETWORKS
 from data_prep.sources.catalogue.text import LISTS, TEXTS, Package
 
 CLIENTS = {"pip": "pip", "npm": "npm", "apt": "apt-get"}
@@ -49,7 +50,7 @@ PACKAGES: dict[str, Package] = TEXTS | ARRAYS
 
 def lookup(name: str) -> Package:
     """The registered package of that name; otherwise a `UserError` lists the registered names."""
-    registered = PACKAGES | LISTS
+    registered = PACKAGES | LISTS | NETWORKS
     if name not in registered:
         raise UserError(f"no package is called {name!r}; {choices(name, registered, LISTED_BY)}")
     return registered[name]

@@ -24,6 +24,7 @@ def plan(compared: Compared, home: Home, gpu: str, out: Console) -> None:
     from pipeline import dag
     from pipeline.estimate.calibration import Measured
     from pipeline.estimate.estimate import Estimate, estimate
+    from pipeline.recipe.recipe import Recipe
 
     table = Table("arm", "seed", "to do", "pretraining", "memory", box=None, header_style="bold", pad_edge=False)
     needs: dict[str, Estimate] = {}  # by arm: a seed changes neither time nor memory
@@ -34,7 +35,7 @@ def plan(compared: Compared, home: Home, gpu: str, out: Console) -> None:
         planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
         missing = [item.node.name for item in planned if item.artifact is None]
         row = [trial.arm, str(trial.seed), ", ".join(missing) or "nothing, all of it is stored"]
-        if "pretrain" in missing:
+        if "pretrain" in missing and isinstance(recipe, Recipe):
             if trial.arm not in needs:
                 with out.status("timing a few steps, once for this machine", spinner="dots"):
                     needed = estimate(recipe, planned, home.path, peak(gpu), measured)

@@ -20,7 +20,7 @@ from pipeline.estimate import cluster, published_systems
 from pipeline.estimate.cluster import Cluster
 from pipeline.home import Home
 from pipeline.recipe.load import namesake
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment, Recipe
 from pipeline.reports import findings
 from training.config import PlacementConfig
 from training.cost.memory import Memory
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
 
-def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
+def recipe(loaded: Experiment, home: Home, gpu: str, out: Console) -> None:
     """Print each stage, stored or to do and why, and what pretraining needs. gpu: kind of GPU for times on GPUs."""
     from pipeline import dag
 
@@ -46,17 +46,21 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
         branch = tree.add(line)
         if item.node.inputs:
             branch.add(Text("reads " + ", ".join(item.node.inputs.values()), "dim"))
-        if item.node.name == "ingest" and (text := describe_left_out(_left_out(loaded, item))):
-            branch.add(Text(text, "yellow"))
+        if isinstance(loaded, Recipe) and item.node.name == "ingest":
+            text = describe_left_out(_left_out(loaded, item))
+            if text:
+                branch.add(Text(text, "yellow"))
         if item.node.name == "shards" and item.artifact:
             branch.add(_rows(item.artifact.summary["train"]))
-        if item.node.name == "pretrain":
+        if isinstance(loaded, Recipe) and item.node.name == "pretrain":
             for text in _pretraining(loaded, planned, home, gpu, out):
                 branch.add(text)
     out.print(tree)
     stored = {item.node.name: item.artifact for item in planned if item.artifact}
-    characters = None if "ingest" in stored else kind_of(loaded.data.kind).characters(loaded.data, home.downloads)
-    known = [*namesake(loaded), *findings.of_recipe(loaded, stored, home.downloads, characters)]
+    known = list(namesake(loaded))
+    if isinstance(loaded, Recipe):
+        sampled = None if "ingest" in stored else kind_of(loaded.data.kind).characters(loaded.data, home.downloads)
+        known += findings.of_recipe(loaded, stored, home.downloads, sampled)
     known += map(Finding, downstream.remarks(loaded))
     for finding in known:
         if not finding.refused:

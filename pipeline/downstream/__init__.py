@@ -4,6 +4,8 @@ The module of a job, which imports no PyTorch, MLflow, scikit-learn, matplotlib 
 
     VERSION     raised when the meaning of its result changes; part of the key
     READS       artifact roles that it reads: pretrained, corpus, shards, preprocessor
+    OPTIONAL    those of them that it can do without; may be left out. A job that can do without all but `pretrained`
+                evaluates networks that exist, too (`init`)
     Config      its section of a recipe; `task` names it
     needs       requirements that the recipe does not meet, as (path, text). A path that begins with a dot is one of
                 the job's own keys (`.length`), any other is one of the recipe's
@@ -91,6 +93,12 @@ def problems(recipe: Any) -> Iterator[tuple[str, str]]:
     for index, job in enumerate(recipe.downstream):
         for path, text in module_of(job.task).needs(recipe, job):
             yield f"downstream.{index}{path}" if path.startswith(".") else path, text
+
+
+def roles_of(job: Any) -> set[str]:
+    """The artifact roles that a job cannot do without."""
+    module = module_of(job.task)
+    return set(module.READS) - set(getattr(module, "OPTIONAL", ()))
 
 
 def remarks(recipe: Any) -> Iterator[str]:

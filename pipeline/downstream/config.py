@@ -28,9 +28,9 @@ class JobConfig(Settings):
 
 def kind_problems(recipe: Any, job: Any, kinds: Sequence[str]) -> Iterator[Problem]:
     """A problem if the recipe's kind of data is not among those that the job reads."""
-    if recipe.data.kind not in kinds:
+    if recipe.kind not in kinds:
         wanted = " and ".join(NOUNS.get(kind, kind) for kind in kinds)
-        yield ".task", f"{job.task} is of {wanted}, and data.kind is {recipe.data.kind}"
+        yield ".task", f"{job.task} is of {wanted}, and data.kind is {recipe.kind}"
 
 
 def held_out_text_problems(recipe: Any, job: JobConfig, split: str = "validation") -> Iterator[Problem]:
@@ -59,7 +59,7 @@ def split_problems(sources: Sequence[SourceConfig], field: str) -> Iterator[Prob
 
 def length_problems(recipe: Any, job: Any, length: int | None) -> Iterator[Problem]:
     """A problem if the recipe's network has too few positions for rows of the job's length."""
-    if length is None:
+    if length is None or recipe.network is None:
         return
     line = architecture_of(recipe.network.architecture)
     name, first = line.setting("max_position_embeddings"), line.first(0)

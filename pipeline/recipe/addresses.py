@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from data_prep.errors import UserError
 from data_prep.legible import masked
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment
 
 RAY_ADDRESS = "placement.ray_address"
 TRUSTED = "SESAME_TRUSTED_HOSTS"
@@ -50,7 +50,7 @@ class Receiver(NamedTuple):
     """What in the address says so."""
 
 
-def check(recipe: Recipe, origin: Callable[[str, bool], str]) -> None:
+def check(recipe: Experiment, origin: Callable[[str, bool], str]) -> None:
     """UserError if only the recipe names who gets this user's credentials. origin: where a known key was set last."""
     for path, value in _texts(recipe.model_dump(mode="json"), ""):
         problem = _of_cluster(value) if path == RAY_ADDRESS else _of_file(value)

@@ -16,9 +16,10 @@ from training.models.text.architectures import packing_problems, position_proble
 from training.objectives import MODEL
 
 if TYPE_CHECKING:
-    from pipeline.recipe.recipe import Recipe
+    from pipeline.recipe.recipe import Evaluation, Recipe
 
-STAGES = ("ingest", "shards", "pretrain", "report")  # nodes that every flow has, besides what its kind of data fits
+STAGES = ("init", "ingest", "shards", "pretrain", "report")
+"""Names of nodes, besides those of what a kind of data fits."""
 
 
 def problems(recipe: Recipe) -> Iterator[Problem]:
@@ -36,6 +37,22 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _names(recipe.downstream)
     yield from downstream.problems(recipe)
     yield from _placement(recipe)
+
+
+def problems_of_jobs(recipe: Evaluation) -> Iterator[Problem]:
+    """Every disagreement of an experiment without pretraining."""
+    yield from _names(recipe.downstream)
+    if not recipe.downstream:
+        yield "downstream", "has no job, and nothing is pretrained: nothing would be done; add one"
+    unfit = False
+    for index, job in enumerate(recipe.downstream):
+        if missing := downstream.roles_of(job) - {"pretrained"}:
+            unfit = True
+            needed = " and ".join(sorted(missing))
+            yield f"downstream.{index}.task", f"{job.task} reads {needed}, which only a recipe that pretrains has"
+    if not unfit:
+        yield from downstream.problems(recipe)
+    yield from ((f"placement.{name}", text) for name, text in placement_problems(recipe.placement))
 
 
 def _sections(recipe: Recipe) -> Iterator[Problem]:

@@ -30,7 +30,7 @@ from pipeline import downstream
 from pipeline.flatten import flatten
 from pipeline.recipe import errors, parse
 from pipeline.recipe.load import ARMS, COMPARISONS, SET, Layer, lay, load, origin_of, packaged, read
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment
 from pipeline.recipe.slug import SLUG
 
 PRETRAIN = "pretrain"
@@ -167,7 +167,7 @@ class Compared:
         """All runs, seed by seed, so that one that is cut short has compared all arms."""
         return [Trial(arm, seed) for seed in self.comparison.seeds for arm in self.comparison.arms]
 
-    def recipe(self, trial: Trial) -> Recipe:
+    def recipe(self, trial: Trial) -> Experiment:
         """The recipe of an arm with a seed. UserError naming the file and the key."""
         base = self.comparison.base
         return load(base.recipe, base.scale, self.overrides, layers=self._layers(trial))
@@ -189,7 +189,7 @@ class Compared:
     def checked(self) -> Compared:
         """Itself, if every arm is a recipe whose stages make every score. UserError otherwise, before anything runs."""
         self._check_overrides()
-        recipes: dict[str, Recipe] = {}
+        recipes: dict[str, Experiment] = {}
         for arm in self.comparison.arms:
             recipe = self.recipe(Trial(arm, self.comparison.seeds[0]))
             twin = next((name for name, other in recipes.items() if other.science() == recipe.science()), None)
@@ -273,7 +273,7 @@ def _part(data: dict[str, Any]) -> None:
                 section[name] = nested(section[name])
 
 
-def _score_problem(recipe: Recipe, score: ScoreConfig) -> str:
+def _score_problem(recipe: Experiment, score: ScoreConfig) -> str:
     """Why no run of a recipe can have a score: the key and a sentence; empty if it can."""
     jobs = {job.name: job for job in recipe.downstream}
     if score.stage != PRETRAIN and score.stage not in jobs:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -20,7 +20,7 @@ from data_prep.errors import UserError, choices
 from data_prep.findings import Finding
 from data_prep.settings import with_new_defaults
 from pipeline.recipe import addresses, errors, parse, start, unions
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment, Recipe, model_of
 
 LONGEST = 4 << 20  # bytes of a recipe
 ARMS = "arms"  # what a comparison has and no recipe
@@ -51,7 +51,7 @@ def load(
     overrides: Sequence[str] = (),
     own: bool = False,
     layers: Sequence[Layer] = (),
-) -> Recipe:
+) -> Experiment:
     """A packaged recipe by name, or a YAML file by path, at a scale, with `path.to.key=value` overrides.
 
     own: the file was written by a run of this home, whose user chose where it runs. layers: changes between the scale
@@ -63,22 +63,33 @@ def load(
         raise UserError(
             f"{where}: compares recipes ({ARMS}); only run, show and plan take it, and copy it to change it"
         )
-    changes = lay(Recipe, data, where, scale, layers)
+    model = model_of(data)
+    changes = lay(model, data, where, scale, layers)
     for override in overrides:
         path, value = parse.parse_setting(override)
         if path == "scale" or path.partition(".")[0] == "scales":
             raise UserError(f"--set {override}: choose a scale with --scale")
         lay_over = partial(parse.lay_over, changes={path: value}, where=f"--set {override}")
-        changes.append((SET, unions.changed(Recipe, data, lay_over)))
-    start.fill(data, lambda other, of: load(other, of))
+        changes.append((SET, unions.changed(model, data, lay_over)))
+    start.fill(data, load_pretraining)
     try:
-        recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
+        recipe = model.model_validate_json(json.dumps(data), strict=True)
         if not own:
             addresses.check(recipe, origin_of(where, changes))
         renewed = with_new_defaults(recipe)
-        return recipe if renewed is recipe else Recipe.model_validate_json(json.dumps(renewed.resolved()), strict=True)
+        return recipe if renewed is recipe else model.model_validate_json(json.dumps(renewed.resolved()), strict=True)
     except ValidationError as error:
-        raise errors.user_error(error, data, Recipe, origin_of(where, changes)) from None
+        raise errors.user_error(error, data, model, origin_of(where, changes)) from None
+
+
+def load_pretraining(
+    name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = (), key: str = start.KEY
+) -> Recipe:
+    """As `load`, of a recipe that pretrains a network. key: the section that names it."""
+    recipe = load(name_or_path, scale, overrides)
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"{key}.recipe: {name_or_path} trains no network; name a recipe that does.")
+    return recipe
 
 
 def lay(
@@ -102,30 +113,40 @@ def recipes() -> list[RecipeSummary]:
     listings = []
     for file in packaged(RECIPES):
         data = parse.parse(file.read_text(encoding="utf-8"), file.name)
-        sources = [source.get("package") or source.get("path") for source in data["data"]["sources"]]
         listings.append(
             RecipeSummary(
                 data["name"],
                 data.get("title", ""),
                 data.get("reproduces", ""),
-                ", ".join(sources),
+                _reads(data),
                 list(data.get("scales", {})),
             )
         )
     return listings
 
 
-def namesake(recipe: Recipe) -> Iterator[Finding]:
+def _reads(data: Mapping[str, Any]) -> str:
+    """The data of a packaged recipe, or its network where nothing is pretrained, in a few words."""
+    if "init" in data:
+        return ", ".join(map(str, data["init"].values()))
+    return ", ".join(source.get("package") or source.get("path") for source in data["data"]["sources"])
+
+
+def namesake(recipe: Experiment) -> Iterator[Finding]:
     """What is odd about a recipe that is called as a packaged one and reads other data."""
     listing = next((listing for listing in recipes() if listing.name == recipe.name), None)
     if listing is None:
         return
     scales = [None, recipe.scale] if recipe.scale in listing.scales else [None]
-    if all(recipe.data.sources != load(recipe.name, scale).data.sources for scale in scales):
+    if all(_sources(recipe) != _sources(load(recipe.name, scale)) for scale in scales):
         yield Finding(
             f"{recipe.name} is the name of a packaged recipe, which reads other data: the runs, models and detectors "
             "of both go by one name; give this one a name of its own (name: …)"
         )
+
+
+def _sources(recipe: Experiment) -> Any:
+    return recipe.data.sources if isinstance(recipe, Recipe) else None
 
 
 def read(name_or_path: str | Path) -> tuple[dict[str, Any], str]:

@@ -1,4 +1,7 @@
-"""The recipe: the settings of an experiment. `pipeline.recipe.load` reads one from a YAML file.
+"""The settings of an experiment. `pipeline.recipe.load` reads one from a YAML file.
+
+Recipe       a network is pretrained, then jobs evaluate it
+Evaluation   jobs evaluate, or fine-tune, a network that exists: it has `init`, and none of the sections of pretraining
 
 The types of `data`, `corruption`, `objective` and `downstream` are unions built from registries. Everything outside
 `placement` may change the result, and so enters the keys of artifacts (`science`).
@@ -6,21 +9,27 @@ The types of `data`, `corruption`, `objective` and `downstream` are unions built
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from data_prep import corruptions, kinds
 from data_prep.corruptions.none import NoneConfig
 from data_prep.corruptions.warp import AugmentConfig
+from data_prep.kinds import Problem
 from data_prep.settings import Settings
+from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.compose import ComposeConfig
 from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import downstream as jobs
 from pipeline.recipe import checks, errors, parse
+from pipeline.recipe.init import InitConfig
 from pipeline.recipe.slug import SLUG
 from training import objectives
 from training.config import NetworkConfig, OrderConfig, PlacementConfig, TrainConfig
+from training.models.text.start.settings import network_of
 
 if TYPE_CHECKING:  # unions built at run time
     Tokenizer: TypeAlias = TokenizerConfig
@@ -35,10 +44,16 @@ else:  # optional: some kinds of data have no such section
     Objective, Job = objectives.config_union(), jobs.config_union()
 
 NAMES = ("name", "title", "reproduces", "scale")
+ORDER = (
+    *NAMES,
+    *("init", "data", "tokenizer", "compose", "augment", "corruption", "order", "network", "networks", "objective"),
+    *("train", "downstream", "seed", "placement"),
+)
+"""The order of all sections for those who read them."""
 
 
-class Recipe(Settings):
-    """A whole experiment, on any kind of data."""
+class Experiment(Settings):
+    """What a `Recipe` and an `Evaluation` have in common."""
 
     name: str = Field(pattern=SLUG)
     """Short name; a packaged recipe's file name."""
@@ -48,6 +63,60 @@ class Recipe(Settings):
     """The paper or system it follows."""
     scale: str | None = None
     """Which scale was chosen."""
+    downstream: list[Job] = Field(default_factory=list)
+    """Jobs that evaluate the network."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random in the experiment."""
+    placement: PlacementConfig = Field(default_factory=PlacementConfig)
+    """Where and how fast; never changes the result."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = list(self._problems())
+        if problems:
+            raise errors.InconsistentError(problems)
+        return self
+
+    @abstractmethod
+    def _problems(self) -> Iterator[Problem]:
+        """Disagreements between sections."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The kind of data that its network reads."""
+
+    @property
+    @abstractmethod
+    def cleaning(self) -> Cleaning:
+        """What is done to the characters of texts."""
+
+    @property
+    @abstractmethod
+    def precision(self) -> str:
+        """The precision that its networks are trained in: `train.precision`."""
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings, defaults included, as plain values, without sections of other kinds of data."""
+        values = self.model_dump(mode="json", exclude=self._others())
+        return {name: values[name] for name in ORDER if name in values}
+
+    def science(self) -> dict[str, Any]:
+        """What may change the result: all but names and placement."""
+        return self.model_dump(mode="json", exclude={*NAMES, "placement", *self._others()})
+
+    def _others(self) -> set[str]:
+        """Sections that it does not use."""
+        return set()
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as a file that `load` reads back to an equal one."""
+        return parse.dump(self.resolved())
+
+
+class Recipe(Experiment):
+    """A network is pretrained on any kind of data, and evaluated."""
+
     data: Data
     """Examples to learn from."""
     tokenizer: Tokenizer = None  # type: ignore[assignment]
@@ -68,31 +137,56 @@ class Recipe(Settings):
     """The loss."""
     train: TrainConfig
     """Budget, optimizer and intervals."""
-    downstream: list[Job] = Field(default_factory=list)
-    """Jobs that evaluate the network."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of everything random in the experiment."""
-    placement: PlacementConfig = Field(default_factory=PlacementConfig)
-    """Where and how fast; never changes the result."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Recipe:
-        problems = list(checks.problems(self))
-        if problems:
-            raise errors.InconsistentError(problems)
-        return self
+    def _problems(self) -> Iterator[Problem]:
+        return checks.problems(self)
 
-    def resolved(self) -> dict[str, Any]:
-        """All settings, defaults included, as plain values, without sections of other kinds of data."""
-        return self.model_dump(mode="json", exclude=self._others())
+    @property
+    def kind(self) -> str:
+        return self.data.kind
 
-    def science(self) -> dict[str, Any]:
-        """What may change the result: all but names and placement."""
-        return self.model_dump(mode="json", exclude={*NAMES, "placement", *self._others()})
+    @property
+    def cleaning(self) -> Cleaning:
+        return self.data.clean.cleaning
+
+    @property
+    def precision(self) -> str:
+        return self.train.precision
 
     def _others(self) -> set[str]:
         return kinds.sections() - set(kinds.kind_of(self.data.kind).sections)
 
-    def to_yaml(self) -> str:
-        """The resolved recipe as a file that `load` reads back to an equal one."""
-        return parse.dump(self.resolved())
+
+class Evaluation(Experiment):
+    """A network that exists is evaluated: nothing is pretrained."""
+
+    init: InitConfig
+    """The network."""
+
+    def _problems(self) -> Iterator[Problem]:
+        return checks.problems_of_jobs(self)
+
+    @property
+    def network(self) -> NetworkConfig | None:
+        """The shape of the network; None until it is known where its folder lies."""
+        if self.init.folder is None:
+            return None
+        of_folder = network_of(self.init.folder)
+        return NetworkConfig(architecture=of_folder.architecture, config=of_folder.config)
+
+    @property
+    def kind(self) -> str:
+        return "text"  # all that `network_of` opens
+
+    @property
+    def cleaning(self) -> Cleaning:
+        return Cleaning()
+
+    @property
+    def precision(self) -> str:
+        return "auto"
+
+
+def model_of(data: Any) -> type[Experiment]:
+    """Which of the two the sections of a file are."""
+    return Evaluation if isinstance(data, dict) and "init" in data else Recipe

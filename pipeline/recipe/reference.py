@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from data_prep.errors import MOST_LISTED, UserError, choices
 from pipeline.recipe import errors, unions
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import ORDER, Evaluation, Recipe
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _SENTENCE_END = re.compile(r"(?<!et al)\. |; see `")
@@ -33,7 +33,7 @@ def lines(path: str = "") -> list[Line]:
     A branch of a union is named as a part of the path: downstream.anomaly.detectors. Raises UserError where there is no
     such setting.
     """
-    models: list[type[BaseModel]] = [Recipe]
+    models: list[type[BaseModel]] = [Recipe, Evaluation]
     branches: dict[str, type[BaseModel]] = {}
     field = None
     for name in filter(lambda name: name and not name.isdecimal(), path.split(".")):
@@ -50,6 +50,8 @@ def lines(path: str = "") -> list[Line]:
         return [Line(name, "a section", "", _first_sentence(model.__doc__)) for name, model in branches.items()]
     if field is None or models:
         fields = {name: field for model in reversed(models) for name, field in model.model_fields.items()}
+        if not path:
+            fields = {name: fields[name] for name in ORDER}
         return [_line(name, field) for name, field in fields.items()]
     return [_line(path.rpartition(".")[2], field), *(Line(name, "", "", "") for name in _many(field))]
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from data_prep.kinds import kind_of
 from data_prep.legible import escaped, prose
 from pipeline.artifact import Artifact
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.recipe import Experiment
 from pipeline.reports import expert_use, findings
 from pipeline.reports.report import FIGURES, FILE, PAGE, Report, Table, markdown, page, read
 from pipeline.stage import Context, Stage
@@ -21,37 +21,40 @@ from pipeline.stages.job import JOB
 from training.monitor import names
 from training.monitor.names import speed_of
 
+SUMMARIES = {"init": "network", "ingest": "corpus", "shards": "shards", "pretrain": "pretraining"}
+"""Names of summaries in report.json, by the names of their nodes."""
 
-def config(recipe: Recipe) -> dict[str, Any]:
+
+def config(recipe: Experiment) -> dict[str, Any]:
     about = {"name": recipe.name, "title": recipe.title, "reproduces": recipe.reproduces, "scale": recipe.scale}
-    return {**about, "kind": recipe.data.kind}
+    return {**about, "kind": recipe.kind}
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     jobs = {name: artifact for name, artifact in inputs.items() if artifact.stage == JOB.name}
     reports = {name: read(artifact.path) for name, artifact in jobs.items()}
-    finding_texts = [finding.text for finding in findings.of_artifacts(inputs, context.downloads)]
+    stages = {name: artifact for name, artifact in inputs.items() if name not in jobs}
+    pretrained = "pretrain" in stages
+    known = findings.of_artifacts(stages, context.downloads) if pretrained else []
+    finding_texts = [finding.text for finding in known]
     result = {
         **config,
         "findings": finding_texts,
         "artifacts": {name: artifact.key for name, artifact in inputs.items()},
-        "corpus": inputs["ingest"].summary,
-        "shards": inputs["shards"].summary,
-        "pretraining": inputs["pretrain"].summary,
+        **{key: stages[name].summary for name, key in SUMMARIES.items() if name in stages},
         "downstream": {name: asdict(report) for name, report in reports.items()},
     }
     (out_dir / FILE).write_text(json.dumps(result, indent=1))
-    (out_dir / PAGE).write_text("\n".join(_page(config, inputs, reports, finding_texts)), encoding="utf-8")
-    for name, artifact in {"pretrain": inputs["pretrain"], **jobs}.items():
-        if (artifact.path / FIGURES).is_dir():
+    of_network = _of_pretraining(config, inputs, finding_texts) if pretrained else _of_network(stages["init"].summary)
+    (out_dir / PAGE).write_text("\n".join(_page(config, of_network, reports)), encoding="utf-8")
+    for name, artifact in inputs.items():
+        if name in {"pretrain", *jobs} and (artifact.path / FIGURES).is_dir():
             shutil.copytree(artifact.path / FIGURES, out_dir / FIGURES / name)
     return {"downstream": list(jobs)}
 
 
-def _page(
-    config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str, Report], finding_texts: list[str]
-) -> list[str]:
-    corpus, shards, pretraining = (inputs[name].summary for name in ("ingest", "shards", "pretrain"))
+def _page(config: dict[str, Any], of_network: list[str], reports: dict[str, Report]) -> list[str]:
+    """of_network: lines about the network that the jobs are of."""
     scale = f", scale {escaped(config['scale'])}" if config["scale"] else ""
     lines = [
         f"# {escaped(config['title'] or config['name'])}",
@@ -61,15 +64,26 @@ def _page(
     ]
     if reports:
         lines += ["## In one sentence", *(prose(report.verdict) for report in reports.values()), ""]
-    summary = kind_of(config["kind"]).describe(corpus, shards["train"])
-    lines += ["## Data", prose(summary), ""]
-    if finding_texts:
-        lines += ["To know before reading figures:", "", *(f"- {escaped(text)}" for text in finding_texts), ""]
-    figures = sorted(path.name for path in (inputs["pretrain"].path / FIGURES).glob("*.png"))
-    lines += ["## Pretraining", *_pretraining(pretraining, figures), *_by_source(config["kind"], inputs)]
+    lines += of_network
     for name, report in reports.items():
         lines += [page(report, f"{FIGURES}/{quote(name)}", level=2), ""]
     return lines
+
+
+def _of_network(summary: dict[str, Any]) -> list[str]:
+    about = f"{escaped(summary['architecture'])}, {summary['parameters']:,} parameters"
+    return ["## Network", f"A network that existed: {about}, {summary['vocabulary']:,} tokens.", ""]
+
+
+def _of_pretraining(config: dict[str, Any], inputs: dict[str, Artifact], finding_texts: list[str]) -> list[str]:
+    """Lines about data and pretraining."""
+    corpus, shards, pretraining = (inputs[name].summary for name in ("ingest", "shards", "pretrain"))
+    summary = kind_of(config["kind"]).describe(corpus, shards["train"])
+    lines = ["## Data", prose(summary), ""]
+    if finding_texts:
+        lines += ["To know before reading figures:", "", *(f"- {escaped(text)}" for text in finding_texts), ""]
+    figures = sorted(path.name for path in (inputs["pretrain"].path / FIGURES).glob("*.png"))
+    return [*lines, "## Pretraining", *_pretraining(pretraining, figures), *_by_source(config["kind"], inputs)]
 
 
 def _by_source(kind_name: str, inputs: dict[str, Artifact]) -> list[str]:

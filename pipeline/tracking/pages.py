@@ -67,6 +67,8 @@ def of_model(recipe: str, kind: str) -> str:
 
 def _kind(recipe: Any) -> str:
     network = recipe.network.architecture
+    if hasattr(recipe, "init"):
+        return f"A {escaped(network)} network that exists already, from {escaped(recipe.init.folder)}."
     return f"A {escaped(network)} network learns from {recipe.data.kind} by the objective {recipe.objective.name}."
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from data_prep.errors import UserError
+from data_prep.sources import networks
 from flows import starting
 from pipeline import dag
 from pipeline.artifact import MODEL
 from pipeline.home import Home
 from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Evaluation
 from pipeline.stage import Context
 from tests.pipeline import tiny_predictions
 
@@ -68,16 +70,32 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
     assert resolved.network.config["hidden_size"] == config["hidden_size"] == 48
     assert load_of_resolved(resolved, tmp_path) == resolved, "a run is resumed from what was resolved"
 
-    named = starting.asked_settings(start.folder)
+    named = starting.asked_settings(str(path), start.folder)
     assert load(path, None, named).train.start == start
     assert (
-        starting.asked_settings("100")
-        == starting.asked_settings("pretrain-abc@100")
+        starting.asked_settings(str(path), "100")
+        == starting.asked_settings(str(path), "pretrain-abc@100")
         == []
-        == starting.asked_settings(None)
+        == starting.asked_settings(str(path), None)
     )
-    with pytest.raises(UserError, match="names no network"):
-        starting.asked_settings("nothing-of-that-name")
+    with pytest.raises(UserError, match=r"names no network.*; packages: minilm, multilingual-e5"):
+        starting.asked_settings(str(path), "nothing-of-that-name")
+    evaluated = load("finetune", None, starting.asked_settings("finetune", start.folder))
+    assert isinstance(evaluated, Evaluation) and evaluated.init.folder == start.folder and evaluated.init.model is None
+
+
+def test_an_evaluation_takes_the_network_of_a_recipe_or_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    recipe = load("finetune", None, ["init.model=null", "init.recipe=bert", "init.scale=small"])
+    earlier = starting.first(recipe, ["placement.threads=1", "seed=3"])
+    assert earlier is not None
+    assert (earlier.name, earlier.scale, earlier.downstream, earlier.placement.threads) == ("bert", "small", [], 1)
+    monkeypatch.setattr(networks, "network", lambda name, downloads: downloads / name)
+    monkeypatch.setenv("SESAME_HOME", str(home.path))
+    settings = starting.stored_settings(load("finetune"), [], home)
+    assert settings[-1] == f'init.folder="{home.downloads / "minilm"}"'
 
 
 def load_of_resolved(recipe: Any, folder: Path) -> Any:

@@ -65,8 +65,9 @@ class Config(JobConfig):
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, and a decoder where the recipe's network is among the models."""
     yield from kind_problems(recipe, job, ("text",))
-    if set(OWN) & set(job.models) and not architecture_of(recipe.network.architecture).causal:
-        text = f"{job.name!r} asks a network that writes on from a prompt, and {recipe.network.architecture!r} does not"
+    network = recipe.network if set(OWN) & set(job.models) else None
+    if network is not None and not architecture_of(network.architecture).causal:
+        text = f"{job.name!r} asks a network that writes on from a prompt, and {network.architecture!r} does not"
         yield "network.architecture", f"{text}; choose one of {types_with('causal')}, or leave the job out"
     if min(job.shots) < 0:
         yield ".shots", f"{min(job.shots)} is no number of rows"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 READS = ("pretrained", "corpus")
+OPTIONAL = ("corpus",)  # which some registered data are derived from
 OWN = ("pretrained", "scratch")  # models of the recipe's network
 BASELINES = {"classification": ("majority", "tfidf"), "tagging": ("majority", "unigram", "window")}
 
@@ -76,7 +77,8 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     yield from kind_problems(recipe, job, ("text",))
     if set(OWN) & set(job.models):
         yield from length_problems(recipe, job, job.length)
-        yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
+        if recipe.network is not None:
+            yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
     for index, name in enumerate(job.baselines):
         if name not in BASELINES[job.task]:
             yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; {choices(name, BASELINES[job.task])}"
@@ -87,7 +89,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
 
     The user's files are read, too: UserError, before anything is trained, if they cannot serve the job.
     """
-    cleaning = recipe.data.clean.cleaning
+    cleaning = recipe.cleaning
     others = [Path(model).expanduser() for model in job.models if model not in OWN]
     files = [*others, *([Path(job.data.path).expanduser()] if job.data.path else [])]
     contents = {str(path): contents_of(path) for path in files}
@@ -96,13 +98,13 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
         "contents": contents,
         "cleaning": asdict(cleaning),
         "seed": recipe.seed,
-        "precision": resolve_precision(recipe.train.precision, recipe.placement.device),
+        "precision": resolve_precision(recipe.precision, recipe.placement.device),
     }
 
 
 def remarks(recipe: Any, job: Config) -> list[str]:
     """What is odd about the user's file of labels."""
-    return [] if job.data.path is None else checks.remarks(job, checks.read(job, recipe.data.clean.cleaning))
+    return [] if job.data.path is None else checks.remarks(job, checks.read(job, recipe.cleaning))
 
 
 def numbers(job: Config) -> Iterator[str]:

@@ -52,7 +52,7 @@ class Config(JobConfig):
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """A table of word vectors."""
     yield from kind_problems(recipe, job, ("text",))
-    if recipe.network.architecture != ARCHITECTURE:
+    if recipe.network is not None and recipe.network.architecture != ARCHITECTURE:
         text = f"{job.name!r} asks vectors of words, and {recipe.network.architecture!r} is no table of them"
         yield "network.architecture", f"{text}; leave the job out"
 

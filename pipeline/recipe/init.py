@@ -1,0 +1,31 @@
+"""The network of an experiment that pretrains none."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from data_prep.settings import Settings
+from data_prep.sources.catalogue.networks import NETWORKS
+
+
+class InitConfig(Settings):
+    """Where a network comes from: one of three ways to say it. Before anything runs, its folder takes their place."""
+
+    folder: str | None = None
+    """A folder of `transformers` with a network and its tokenizer."""
+    model: str | None = Field(default=None, examples=list(NETWORKS))
+    """A registered model (NAME is its champion, NAME@VERSION any version), an artifact's key, a run, or a package
+    with a network in it (`sesame settings init.model` lists these)."""
+    recipe: str | None = None
+    """A packaged recipe or the path of one, whose network it is: it is trained first, if it was not."""
+    scale: str | None = None
+    """Scale of that recipe; null: its own default."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> InitConfig:
+        given = [name for name in ("folder", "model", "recipe") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"takes one of folder, model and recipe; found {' and '.join(given) or 'none'}")
+        if self.scale is not None and self.recipe is None:
+            raise ValueError("'scale' belongs to 'recipe'")
+        return self

@@ -1,0 +1,51 @@
+"""A folder with a network that exists → the artifact that jobs read, as if it had been trained here."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.opening.tensors import header_of_folder
+from pipeline.artifact import MODEL, Artifact
+from pipeline.recipe.recipe import Evaluation
+from pipeline.stage import Context, Stage
+from training.models.text.start.settings import PICKLES, contents, network_of
+
+
+def config(recipe: Evaluation) -> dict[str, Any]:
+    """The digest of the network's files. UserError where the folder is not known yet, or holds no network."""
+    return {"network": contents(_folder(recipe))}
+
+
+def files(recipe: Evaluation) -> dict[str, Path]:
+    """The folder, by the digest of its contents, which stands for it in the config."""
+    folder = _folder(recipe)
+    return {contents(folder): folder}
+
+
+def _folder(recipe: Evaluation) -> Path:
+    init = recipe.init
+    if init.folder is None:
+        raise UserError(f"init: the network of {init.model or init.recipe} is found by `sesame run`; name its folder.")
+    return Path(init.folder).expanduser().absolute()
+
+
+def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+    """Copy the files of the folder, but pickles and what lies in folders inside it."""
+    folder = context.files[config["network"]]
+    context.progress(f"copying {folder}")
+    (out_dir / MODEL).mkdir(parents=True)
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not any(path.match(pattern) for pattern in PICKLES):
+            shutil.copyfile(path, out_dir / MODEL / path.name)
+    if contents(out_dir / MODEL) != config["network"]:
+        raise UserError(f"init.folder: {folder} has changed since this run began; run it again.")
+    network = network_of(out_dir / MODEL)
+    parameters = sum(math.prod(entry.shape) for entry in header_of_folder(folder).values())
+    return {"architecture": network.architecture, "vocabulary": network.rows, "parameters": parameters}
+
+
+INIT = Stage("init", 1, run)
