@@ -21,6 +21,9 @@ from pipeline.stage import Context
 from tests.pipeline import tiny_predictions
 
 
+SHORT = "downstream.0.length=16"
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("SESAME_HOME", str(tmp_path / "home"))
@@ -80,7 +83,7 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
     )
     with pytest.raises(UserError, match=r"names no network.*; packages: minilm, multilingual-e5"):
         starting.asked_settings(str(path), "nothing-of-that-name")
-    evaluated = load("finetune", None, starting.asked_settings("finetune", start.folder))
+    evaluated = load("finetune", None, [*starting.asked_settings("finetune", start.folder), SHORT])
     assert isinstance(evaluated, Evaluation) and evaluated.init.folder == start.folder and evaluated.init.model is None
 
 
