@@ -14,7 +14,7 @@ from data_prep.corpus.documents import SplitConfig
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.text.ingest import plan as plan_module
-from tests.data_prep.bad_input import SOUND, line
+from tests.data_prep.bad_input.checks import SOUND, line
 from tests.data_prep.ingesting import ingest
 from tests.data_prep.test_ingest import prose
 

@@ -22,7 +22,7 @@ import pytest
 from data_prep.corpus import unit_cache
 from data_prep.errors import UserError
 from data_prep.text.ingest import units as ingest_unit
-from tests.data_prep.bad_input import line, run, units_of
+from tests.data_prep.bad_input.checks import line, run, units_of
 from tests.data_prep.test_ingest import contents, prose
 
 
@@ -107,7 +107,7 @@ if __name__ == "__main__":
     from data_prep import ingest as module
     from data_prep.text.ingest import plan
     from data_prep.compute.workers import Workers
-    from tests.data_prep.bad_input import run
+    from tests.data_prep.bad_input.checks import run
 
     plan.UNIT_BYTES, module.SERIAL_BYTES = int(sys.argv[5]), 0
     source, out, downloads = map(Path, sys.argv[1:4])

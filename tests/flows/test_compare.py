@@ -20,7 +20,7 @@ from pipeline.reports import data
 from pipeline.reports.report import read
 from pipeline.runs import Run, StageRecord
 from pipeline.tracking import mlflow_server
-from tests.flows.test_end_to_end import sesame
+from tests.flows.end_to_end.test_quickstart import sesame
 from tests.pipeline import tiny
 from tests.pipeline.recipe.test_comparison import written
 

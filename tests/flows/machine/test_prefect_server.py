@@ -17,7 +17,7 @@ import pytest
 from data_prep.errors import UserError
 from flows.machine import password, prefect_server, ui
 from flows.machine.guard import Guard
-from tests.flows.test_end_to_end import SESAME
+from tests.flows.end_to_end.test_quickstart import SESAME
 from tests.pipeline import tiny
 
 

@@ -1,6 +1,6 @@
 """A fuzzer that is guided by coverage: whatever happens to valid bytes, only what is promised comes out.
 
-    python -m tests.data_prep.fuzz readers|shards|recipe SECONDS [FOLDER]
+    python -m tests.data_prep.bad_input.fuzz readers|shards|recipe SECONDS [FOLDER]
 
     readers   every format, compression and archive: each row is a document or a reject, and no exception leaves
     shards    shards and token corpora: ShardDamaged, UserError or the right rows
@@ -268,7 +268,7 @@ YAML_WORDS = tuple(
 
 @cache
 def valid_recipes() -> tuple[bytes, ...]:
-    folder = Path(__file__).parents[2] / "pipeline" / "recipes"
+    folder = Path(__file__).parents[3] / "pipeline" / "recipes"
     return tuple(path.read_bytes() for path in sorted(folder.glob("*.yaml")))
 
 

@@ -19,9 +19,9 @@ from data_prep.text.clean import CleanConfig
 from data_prep.text.ingest import plan as plan_module
 from data_prep.text.ingest import units
 from data_prep.text.ingest.plan import plan
-from tests.data_prep import fuzz
-from tests.data_prep.bad_input import check, line, run, units_of
-from tests.data_prep.test_changed_bytes import CHANGES
+from tests.data_prep.bad_input import fuzz
+from tests.data_prep.bad_input.checks import check, line, run, units_of
+from tests.data_prep.bad_input.test_changed_bytes import CHANGES
 from tests.data_prep.test_ingest import contents, prose
 
 

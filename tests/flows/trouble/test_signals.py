@@ -18,10 +18,10 @@ import pytest
 from pipeline.store.live import WORK
 from pipeline.store.store import Store
 from tests.faults.base import curve
+from tests.flows.end_to_end.test_quickstart import SESAME
 from tests.flows.machine.test_prefect_server import gone
-from tests.flows.test_end_to_end import SESAME
-from tests.flows.test_interruption import checkpoints, group
 from tests.flows.tiny_flow import GATE
+from tests.flows.trouble.test_interruption import checkpoints, group
 from tests.pipeline import tiny
 from training.job import METRICS
 
@@ -37,7 +37,7 @@ def start(folder: Path, command: list[str], *arguments: str) -> subprocess.Popen
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "SESAME_STORE"):
         environment.pop(name, None)
     return subprocess.Popen(
-        [*command, *arguments, "--json"], env=environment, cwd=Path(__file__).parents[2], text=True, process_group=0,
+        [*command, *arguments, "--json"], env=environment, cwd=Path(__file__).parents[3], text=True, process_group=0,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 

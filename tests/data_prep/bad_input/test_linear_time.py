@@ -34,7 +34,7 @@ from data_prep.tables import files as tables
 from data_prep.text.formats import dump, web
 from data_prep.text.formats.formats import read_opened
 from data_prep.text.formats.wiki import plain_text
-from tests.data_prep import fuzz_time
+from tests.data_prep.bad_input import fuzz_time
 
 PIECES = [
     " ",

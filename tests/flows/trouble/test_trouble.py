@@ -22,9 +22,9 @@ from flows import pretrain
 from pipeline import runs
 from pipeline.stage import Context
 from tests.faults.operations import Fault, Operation, Operations
+from tests.flows.end_to_end.test_quickstart import SESAME, sesame
 from tests.flows.machine.test_prefect_server import gone
 from tests.flows.runner import Runner
-from tests.flows.test_end_to_end import SESAME, sesame
 from tests.flows.tiny_flow import Proxy
 from tests.pipeline import tiny
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
-from tests.data_prep import fuzz
-from tests.data_prep.bad_input import SOUND, check, run, texts
+from tests.data_prep.bad_input import fuzz
+from tests.data_prep.bad_input.checks import SOUND, check, run, texts
 
 CHANGES = st.lists(
     st.builds(fuzz.Change, st.integers(0, 63), st.integers(0, 1 << 16), st.integers(0, 255), st.integers(0, 255)),

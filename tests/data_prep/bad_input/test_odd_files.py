@@ -18,7 +18,7 @@ from data_prep.errors import UserError
 from data_prep.sources import records
 from data_prep.text import documents
 from data_prep.text.ingest import plan as plan_module
-from tests.data_prep.bad_input import SOUND, check, line, rejected, run, texts
+from tests.data_prep.bad_input.checks import SOUND, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import contents, prose
 from tests.unprivileged import unprivileged
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.records import read_records
-from tests.flows.test_end_to_end import sesame
+from tests.flows.end_to_end.test_quickstart import sesame
 from tests.pipeline import tiny_arrays
 
 pytestmark = pytest.mark.slow  # Ray takes its time to start

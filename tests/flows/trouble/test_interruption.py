@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.flows.test_end_to_end import SESAME, sesame
+from tests.flows.end_to_end.test_quickstart import SESAME, sesame
 from tests.pipeline import tiny
 
 pytestmark = pytest.mark.slow

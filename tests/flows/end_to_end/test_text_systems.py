@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.flows.test_end_to_end import SESAME, environment, sesame
-from tests.flows.test_interruption import checkpoints
+from tests.flows.end_to_end.test_quickstart import SESAME, environment, sesame
+from tests.flows.trouble.test_interruption import checkpoints
 from tests.pipeline import tiny
 from tests.pipeline.test_adaptation import carried_out
 from tests.training.group import in_group

@@ -1,6 +1,6 @@
 """A fuzzer for time: whatever is repeated in a file or a text, what reads it takes seconds in proportion to its bytes.
 
-    python -m tests.data_prep.fuzz_time SECONDS [SEED]
+    python -m tests.data_prep.bad_input.fuzz_time SECONDS [SEED]
 
 Some marks of the formats are put together, repeated until there are SIZE characters, and given to every reader and
 rule, with a valid beginning or without. What takes more than FREE + PER_BYTE × bytes seconds of the processor is

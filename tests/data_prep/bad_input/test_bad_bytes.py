@@ -22,8 +22,8 @@ from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.text.ingest import plan as plan_module
 from data_prep.text.ingest.plan import plan
-from tests.data_prep import fuzz
-from tests.data_prep.bad_input import SOUND, TWO, UMLAUT, check, line, rejected, run, texts
+from tests.data_prep.bad_input import fuzz
+from tests.data_prep.bad_input.checks import SOUND, TWO, UMLAUT, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import prose
 from tests.data_prep.text.formats.test_formats import COMPRESS, FILES
 
@@ -157,7 +157,7 @@ def test_a_line_of_a_gigabyte_takes_little_memory(tmp_path: Path) -> None:
     code = f"""
 import resource
 from pathlib import Path
-from tests.data_prep.bad_input import run
+from tests.data_prep.bad_input.checks import run
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 summary = run(Path({str(path)!r}), out=Path({str(tmp_path / "out")!r}))
 print(summary["kept"], summary["rejected"], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.test_end_to_end import SESAME, environment
+from tests.flows.end_to_end.test_quickstart import SESAME, environment
 from tests.pipeline import tiny
 
 STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"]

@@ -22,7 +22,7 @@ from data_prep.shards.writer import ShardWriter
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus, tokenise
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
-from tests.data_prep.bad_input import check, line, rejected, run, texts
+from tests.data_prep.bad_input.checks import check, line, rejected, run, texts
 
 LETTERS = st.one_of(
     st.characters(),  # any code point, surrogates included

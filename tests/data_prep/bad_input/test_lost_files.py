@@ -32,7 +32,7 @@ from data_prep.sources.config import SourceConfig
 from data_prep.tables.kind import TableData
 from data_prep.text.kind import TextData
 from data_prep.text.rules.config import PersonalDataConfig, RulesConfig
-from tests.data_prep.bad_input import check, rejected, texts
+from tests.data_prep.bad_input.checks import check, rejected, texts
 from tests.data_prep.images.test_pixels import idx
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.end_to_end.test_quickstart import SESAME, sesame
 from tests.flows.runner import basic
-from tests.flows.test_end_to_end import SESAME, sesame
 from tests.pipeline import tiny
 from tests.said import said
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def free_port() -> int:
