@@ -9,6 +9,6 @@ from __future__ import annotations
 import os
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-"""Environment of every process: what is not on this machine is looked up nowhere."""
+"""Environment of every process: nothing is looked up outside of this machine."""
 
 os.environ.update(OFFLINE)  # here, for the hub's library reads it when it is imported, in whatever process

@@ -44,7 +44,7 @@ def refusal_of_the_disk(error: BaseException) -> str | None:
 
 
 def choices(name: object, known: Iterable[str], listed_by: str = "") -> str:
-    """The end of a message on a name that is none of `known`: what is there, and what was perhaps meant.
+    """The end of a message on a name that is not in `known`: what exists, and what was perhaps meant.
 
         allowed: adamw, sgd; did you mean adamw?
         did you mean bert, albert or roberta? `sesame recipes` lists all 39

@@ -116,7 +116,7 @@ class Kind:
     many_passes: ClassVar[int] = 1000
     """From this number on, passes over the training rows are called many."""
     uniform: ClassVar[str | None] = None
-    """What rows are called whose values are all equal, if there is something wrong with them: silence …"""
+    """The name of rows whose values are all equal, if that is a sign of something wrong: silence …"""
     more_examples: ClassVar[str] = "add data"
     """How to get more examples to hold out."""
     version: ClassVar[int] = 1
@@ -133,7 +133,7 @@ class Kind:
         return {}
 
     def findings(self, known: Known) -> Iterator[Finding]:
-        """What is odd about an experiment's data and settings, as far as its stages are finished."""
+        """Oddities of an experiment's data and settings, as far as its stages are finished."""
         yield from held_out(known, self.unit, self.more_examples)
         yield from budget(known, self.many_passes)
         yield from uniform(known, self.uniform)
@@ -269,7 +269,7 @@ class Kind:
     def of_sources(
         self, corpus: Path, preprocessor: Path, shards: Mapping[str, Any]
     ) -> tuple[list[str], list[list[str]]]:
-        """Of a mixture, columns and a line for each source that begins with its name; none of what is no mixture.
+        """For a mixture, columns and a line for each source that begins with its name; empty otherwise.
 
         shards: their summary.
         """

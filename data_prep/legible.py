@@ -176,7 +176,7 @@ _ATTRIBUTES = ("strerror", "filename", "filename2", "reason", "text")  # of buil
 
 
 def safe_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """A function in place of another; what it raises is safe to keep.
+    """A replacement of a function, whose exceptions are safe to keep.
 
     For all whose exceptions others keep, show or send: Prefect, Ray. Causes, contexts, notes and members of groups are
     treated alike. An exception stays the one that it is, unless its text cannot be changed.

@@ -1,4 +1,4 @@
-"""What is made here is closed to other users of the machine: files are 0600 and folders 0700, whatever the umask was.
+"""Our files are closed to other users of the machine: files are 0600 and folders 0700, whatever the umask was.
 
 Who shares a home or a store on purpose says so by `SESAME_UMASK`: 027 lets the group read, 007 lets it write, too.
 """
@@ -101,7 +101,7 @@ def own_folder(root: Path, prefix: str) -> Iterator[Path]:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    """What others put there, perhaps as a trap, is left alone."""
+    """Files of others, which may be a trap, are not touched."""
     with contextlib.suppress(OSError):  # at work, just being made or removed, or somebody else's
         status = folder.lstat()
         if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():

@@ -1,6 +1,6 @@
 """The protocol between the training loop and what is being learned.
 
-An objective owns the networks and says, for a batch, what the loss is; the loop owns everything else. A loss is a set
+An objective owns the networks and computes the loss of a batch; the loop owns everything else. A loss is a set
 of additive terms. Each is a *sum* over its targets, and the number of targets follows from the batch alone, so the loop
 can divide by their number over all ranks and micro-batches before anything is differentiated:
 
@@ -132,7 +132,7 @@ class Objective(Protocol):
 
     def networks(self) -> dict[str, nn.Module]:
         """Named networks. One that has parameters to train is a player: it gets an engine of its own, and optimizer
-        settings by its name in `train.players`. What is frozen stays so."""
+        settings by its name in `train.players`. Frozen parameters stay frozen."""
         ...
 
     def join(self, worker: Worker) -> None:
@@ -183,7 +183,7 @@ class Objective(Protocol):
         ...
 
     def before_step(self, step: int, steps: int) -> None:
-        """Called as step `step` begins; discards what a skipped step left for `after_step`."""
+        """Called when step `step` begins; discards whatever a skipped step left for `after_step`."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -203,11 +203,11 @@ class Objective(Protocol):
         ...
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
-        """Write what others load. Called on rank 0 with all parameters and batches of `export_rows` training rows."""
+        """Write files that others open. Called on rank 0 with all parameters and batches of `export_rows` training rows."""
         ...
 
     def exported(self) -> nn.Module | None:
-        """The network whose weights `export` writes, to compare with what is reopened; None where there is none."""
+        """The network whose weights `export` writes, to compare with the reopened one; None if there is none."""
         ...
 
 

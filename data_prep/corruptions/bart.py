@@ -18,7 +18,7 @@ What is done to a row's text, in this order; special tokens at a row's ends stay
 
 The share `random` of what would be a [MASK] is a token drawn uniformly from the vocabulary without its specials, by a
 coin in masking and as ceil(random · number) of what is inserted. fairseq draws specials, too, and by a rounding error
-sometimes inserts one [MASK] too many. A sentence is what the column `sentence` says, not what ends with a full stop.
+sometimes inserts one [MASK] too many. Sentences are those of the column `sentence`, not whatever ends with a full stop.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from data_prep.rng import Draws, key
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, runs
 
 PERMUTE, LENGTH, BEGIN, COIN, PLACE, RANDOM, INSERT, ROTATE, OFFSET = range(9)  # draws
-LONGEST = 1 << 15  # tokens of a row, and of what is done at a time: numbers in a row fit 16 bits, also after insertion
+LONGEST = 1 << 15  # tokens of a row, and processed at once: numbers in a row fit 16 bits, also after insertion
 WORDS_PER_TOKEN = 0.75  # of the made-up rows that `counts` counts
 COUNTED = 1 << 17  # their tokens
 
@@ -81,7 +81,7 @@ class BartConfig(CorruptionConfig):
         return self
 
     def raw_length(self, n: int) -> int:
-        """See `CorruptionConfig`: x′ exceeds x by what is inserted and by nothing else."""
+        """See `CorruptionConfig`: x′ exceeds x only by inserted tokens."""
         raw = n
         while raw > 1 and raw + _ceil(self.insert, np.array([raw]))[0] > n:
             raw -= 1

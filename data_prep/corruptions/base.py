@@ -127,7 +127,7 @@ class Corruption(ABC):
         """The rows before they were corrupted."""
 
     def filled(self, rows: Rows, written: Ragged) -> Ragged:
-        """x [R, ragged] of corrupted rows, if what a network wrote, be it what it may, stood for `target_tokens`."""
+        """x [R, ragged] of corrupted rows, with arbitrary output of a network in the place of `target_tokens`."""
         raise ValueError(f"the corruption {self.config.kind} leaves no sequence to write")
 
     @abstractmethod

@@ -8,7 +8,7 @@ Of a text of m tokens, round(rate · m) in a row are hidden (halves are rounded 
 begins at the text's first token with probability `front`, ends at its last one with probability `back`, and lies
 anywhere else, all places equally likely, as in the code published with the paper. What the encoder sees of each of its
 tokens is [MASK] (80 %), a random token (10 %) or the token (10 %), as in BERT. Special tokens at the ends of a row are
-not text. What a decoder sees is the objective's affair: the fragment's earlier tokens at their own positions.
+not text. The objective decides what the decoder sees: the fragment's earlier tokens at their own positions.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Spans(Corruption):
         return clean | {"input": Ragged(values, bounds[seen.offsets])}
 
     def filled(self, rows: Rows, written: Ragged) -> Ragged:
-        """See `Corruption`: what is written behind a sentinel takes its place in x′, and nothing if there is none."""
+        """See `Corruption`: text written after a sentinel takes its place in x′; without any, it is removed."""
         seen, sentinels = _without_end(ragged(rows, "seen")), set(self.specials.sentinels)
         texts = []
         for row in range(len(seen)):

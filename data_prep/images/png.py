@@ -49,7 +49,7 @@ def stripped(raw: bytes) -> Stripped:
     """A file without the chunks that do not affect its pixels: comments and thumbnails of any size.
 
     Their names begin with a lower-case letter: an image can be decoded without them. Pillow refuses images with
-    comments over a megabyte. Other files, and what is not made of chunks, are unchanged.
+    comments over a megabyte. Other files, and data that is not in chunks, are unchanged.
     """
     if not raw.startswith(SIGNATURE):
         return Stripped(raw, frozenset())

@@ -5,6 +5,6 @@
     tokenizer_file  what a `tokenizer.json` may ask for
     pretrained  `transformers` and `tokenizers`: from files alone, without code of others
 
-Nothing else opens files with these libraries (a test reads all of the code for it). What a folder claims is compared
+Nothing else opens files with these libraries (a test reads all of the code for it). A folder's claims are compared
 with what its files hold before memory is taken for it.
 """

@@ -20,13 +20,13 @@ SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 VOCABULARIES = (TOKENIZER, "vocab*", "*.model", "tekken.json")  # without any, a class of tokenizers makes one up
 _COUNTS = re.compile(r"(^|_)(num|n|layers?|depths?|experts?(?!_capacity)|labels?|heads?|groups?|stages?|blocks?)(_|$)")
-_FEW, _MANY = 1 << 10, 1 << 24  # beyond what the weights explain: of layers and the like, of any other number
+_FEW, _MANY = 1 << 10, 1 << 24  # limits of numbers that weights do not explain: of layers and the like, others
 
 
 def open_as(folder: Path | str, auto: str, **options: Any) -> Any:
     """What a folder holds, by the class of `transformers` of that name; with `options` of its `from_pretrained`.
 
-    UserError where that is not possible, or the folder holds what is no plain file.
+    UserError if that is not possible, or if something in the folder is not a plain file.
     """
     import transformers
 
@@ -56,7 +56,7 @@ def tokenizer_of(path: Path) -> Tokenizer:
 
 @contextmanager
 def using_tokenizer() -> Iterator[None]:
-    """Around what a tokenizer does to texts: UserError where its library gives up."""
+    """For calls of a tokenizer: UserError if its library fails."""
     try:
         yield
     except BaseException as error:
@@ -78,7 +78,7 @@ def _check_vocabulary(folder: Path) -> None:
 
 
 def refused(where: Path, what: str, error: BaseException) -> BaseException:
-    """The UserError for what a library raised at a stranger's file, which may be anything; what ends us stays so."""
+    """The UserError for any exception of a library at an untrusted file; those that end the process are passed on."""
     if not isinstance(error, Exception) and not _is_panic(error):
         return error
     if isinstance(error, UserError):

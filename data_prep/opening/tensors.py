@@ -1,6 +1,6 @@
 """Weights in safetensors: what a file holds, by its header, and its values.
 
-The library refuses headers that do not fit their file, so what a header claims is never more than what is there.
+The library refuses headers that do not fit their file, so a header never claims more than there is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def opened(path: Path, framework: str = "pt") -> Iterator[Any]:
 
 
 def header(path: Path) -> dict[str, Entry]:
-    """What a file holds, by name, without reading it. UnfitError where it is none."""
+    """Names and shapes of a file's tensors, without reading them. UnfitError if it is not such a file."""
     with opened(path, "numpy") as file:
         pieces = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         return {name: Entry(piece.get_dtype(), tuple(piece.get_shape())) for name, piece in pieces.items()}

@@ -195,7 +195,7 @@ def _class_end(pattern: str, place: int) -> int:
 
 
 def checked_spec(spec: Sequence[Any] | Mapping[str, Any]) -> None:
-    """UnfitError where a tokenizer asks for what it does not get."""
+    """UnfitError if a tokenizer asks for something that is not supported."""
     if not isinstance(spec, Mapping):
         raise UnfitError("it holds no object")
     if problem := problem_of(spec):

@@ -196,7 +196,7 @@ def _archive(file: SourceFile) -> members.Archive:
 class _Open(NamedTuple):
     archive: members.Archive
     stack: ExitStack
-    """What is open as long as this is in the cache."""
+    """Resources that are open as long as this is in the cache."""
 
 
 def _open(uri: str, name: str, size: int, stamp: str, process: int) -> _Open:

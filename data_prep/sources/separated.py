@@ -6,7 +6,7 @@ records of their own, and their quotes text, if each has as many fields as the h
 (`Quotes`); where it does not fit, lines are rejected.
 
 TSV: a record is a line, and quotes mean themselves (IANA, text/tab-separated-values), so a lone one takes no further
-rows. Programs that write TSV as CSV quote what needs it, and what they write is read as they meant it: a field is
+rows. Programs that write TSV like CSV quote where necessary, and their files are read as they are meant: a field is
 unquoted that has doubled quotes inside, or if all names in the header are quoted; and fields with tabs or line ends are
 put together where that gives a record of the header's length and leaving them gives none.
 """
@@ -62,7 +62,7 @@ class _Line(NamedTuple):
 
 @dataclass
 class Quotes:
-    """What was made of quotes in CSV that may not be meant as such."""
+    """How quotes in CSV were treated that may not be meant as such."""
 
     lone: int = 0
     """Records of which a quote is text although it begins a field."""
@@ -182,7 +182,7 @@ def _quoted(name: str, text: _Text, delimiter: str, width: int | None, quotes: Q
 
 
 def _lone(text: _Text, start: int, delimiter: str, width: int, is_closed: bool, is_long: bool) -> list[_Line]:
-    """The lines of what is no record as records, if a quote in the first of them is text; else none.
+    """Lines that do not form a record, as records of their own if a quote in the first is text; else none.
 
     is_closed: whether they are a record, but not as long as the header. is_long: whether a line follows that was too
     long. A last line that ends the search is put back: its quote may be the next to mean something.

@@ -1,4 +1,4 @@
-"""Files that stand for others: pointers to what a name promises, and what a server answered in its place."""
+"""Files in the place of others: pointers to the file that the name promises, and error pages of a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEATHER_1 = b"FEA1"
 
 
 def stand_in(opener: Opener, name: str, size: int) -> str:
-    """What a file of `size` bytes is instead of what its name says, and what to do; "" if nothing is known against it.
+    """What a file of `size` bytes is if it is not what its name says, and what to do; otherwise "".
 
     Only small files, and those that are no text, are opened for that.
     """

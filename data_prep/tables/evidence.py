@@ -1,8 +1,8 @@
-"""What the values of a column say about its kind, counted file by file.
+"""Evidence for a column's kind in its values, counted file by file.
 
 In text files, a column is numeric if all of its values in all files are numbers or missing, a date if all are dates or
 missing, and otherwise categorical; a column without values is numeric. Typed files (Parquet, Arrow, ARFF) state the
-kind. `data_prep.tables.column_notes` tells a person what is worth knowing of it.
+kind. `data_prep.tables.column_notes` reports what a person should know of it.
 """
 
 from __future__ import annotations

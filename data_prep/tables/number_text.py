@@ -3,7 +3,7 @@
 plain("1,234.50") = plain("$1 234.50") = "1234.50"     a point for decimals, no signs other than + and −
 plain("1.234,50", comma=True) = "1234.50"              decimal commas
 plain("12.5 %") = "0.125"                              as spreadsheets store it
-plain("(1,234.50)") = "-1234.50"                       as accountants write what is owed
+plain("(1,234.50)") = "-1234.50"                       as accountants write debts
 plain("1:02:03.5") = plain("PT1H2M3.5S") = "3723.5"    durations and times of day, in seconds
 canonical("+12.50") = canonical("1.25e1") = "12.5"     whatever wrote it
 """

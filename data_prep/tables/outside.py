@@ -1,4 +1,4 @@
-"""How far a value lies outside of what a column's training values were, which its features may not express.
+"""How far a value lies outside of a column's training values, which its features may not express.
 
     0                       within: what training rows had
     c · log₂(1 + d / w)     a number or date d beyond the training range, whose width is w: it never stops growing

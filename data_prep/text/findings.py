@@ -1,4 +1,4 @@
-"""What is odd about text before a network learns from it; see `data_prep.findings`."""
+"""Oddities of text, found before a network learns from it; see `data_prep.findings`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def findings(known: Known) -> Iterator[Finding]:
 
 
 def _tokenizer(known: Known) -> Iterator[Finding]:
-    """What its stage found; before that, what a vocabulary and a sample of the text tell."""
+    """The findings of its stage; before that, those from a vocabulary and a sample of the text."""
     config = known.tokenizer
     if known.fitted is not None:
         yield from map(Finding, known.fitted.get("remarks", ()))

@@ -1,4 +1,4 @@
-"""What a run reports while it trains, and when it gives up.
+"""The records of a run while it trains, and when it gives up.
 
     every step      an update whose gradient is not finite is skipped, by all workers; too many in a row end the run
     every record    means over the steps since the last one: losses (by source too), gradient norm, throughput, padding;

@@ -23,7 +23,7 @@ MFU, PADDING = f"{SPEED}mfu", f"{SPEED}padding"
 SLOWEST_RANK, SLOWEST_SECONDS = f"{SPEED}slowest_rank", f"{SPEED}slowest_rank_seconds"
 SECONDS_LEFT = f"{PROGRESS}seconds_left"
 SKIPPED, SPIKES = f"{PROGRESS}skipped_updates", f"{PROGRESS}loss_spikes"
-PER_SECOND = "_per_second"  # how the name of a speed ends; before it stands what the objective counts in
+PER_SECOND = "_per_second"  # how the name of a speed ends, after the unit that the objective counts in
 PASSING = {SECONDS_LEFT, SLOWEST_RANK, SLOWEST_SECONDS}  # true only while the run lasts
 
 

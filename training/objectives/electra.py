@@ -172,7 +172,7 @@ class Electra(TextObjective):
         return self.network.generator.guesses(most, **batch)
 
     def judgements(self, batch: Batch) -> Judgements:
-        """Those of the discriminator, of what the generator drew."""
+        """Those of the discriminator, on the generator's tokens."""
         from training.models.text.network import Judgements
         from training.models.text.replaced_tokens import put
 

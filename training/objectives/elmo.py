@@ -67,7 +67,7 @@ class ElmoObjective(BaseObjective):
         if data.specials is None:
             raise ValueError(f"data of kind {data.kind!r} have no special tokens")
         config, self.data, self.specials = elmo_config(networks["model"]), data, data.specials
-        if data.preprocessor is None:  # what is priced has no tokenizer yet
+        if data.preprocessor is None:  # for an estimate of costs, there is no tokenizer yet
             self.spelling = Spelling(list(self.specials.texts), self.specials, config.word_length)
         else:
             self.spelling = Spelling.of_tokenizer(data.preprocessor, self.specials, config.word_length)
@@ -146,7 +146,7 @@ class ElmoObjective(BaseObjective):
         return Targets(words, places, ids, both_sides=False, asked=ONWARD)
 
     def guesses(self, batch: Batch, most: int) -> Guesses:
-        """What the direction onward says at the targets of a batch, with its `most` likeliest ids."""
+        """The forward direction's predictions at the targets of a batch, with its `most` likeliest ids."""
         return self.network.onward_guesses(most, **batch)
 
     def judgements(self, batch: Batch) -> None:

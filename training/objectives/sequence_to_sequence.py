@@ -1,4 +1,4 @@
-"""A sequence from another one, with teacher forcing: T5, BART, MASS, by what the corruption leaves to be predicted.
+"""A sequence from another one, with teacher forcing: T5, BART or MASS, depending on the corruption's targets.
 
 `target_tokens`: the decoder predicts them all (T5: Raffel et al. 2019, arXiv:1910.10683, section 3.1; BART, where they
 are the whole row: Lewis et al. 2019, arXiv:1910.13461, section 2)
@@ -131,7 +131,7 @@ class SequenceToSequence(TextObjective):
         return {name: term for name, term in terms.items() if term[0]}
 
     def _sizes(self, mixture: Mixture, batch: Batch) -> dict[str, float]:
-        """What the batch has of what is routed: groups of rows, and tokens in each stack."""
+        """The parts of a batch that routing needs: groups of rows, and tokens in each stack."""
         return {
             "groups": float(mixture.num_groups(len(batch["input_ids"]))),
             "encoder": float(self.num_units(batch)),
@@ -175,7 +175,7 @@ class SequenceToSequence(TextObjective):
         return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
 
     def targets(self, rows: Rows) -> Targets:
-        """See `TextObjective`: what is hidden in place is predicted from the text before it, too."""
+        """See `TextObjective`: tokens hidden in place are also predicted from the text before them."""
         if not in_place(rows):
             return super().targets(rows)
         return Targets(restore(rows), ragged(rows, "target_positions"), ragged(rows, "target_ids"), both_sides=False)
@@ -212,7 +212,7 @@ class SequenceToSequence(TextObjective):
 
 
 def in_place(rows: Rows) -> bool:
-    """Whether what is predicted is hidden in what is seen, and no sequence of its own."""
+    """Whether targets are tokens hidden in the input, and not a separate sequence."""
     return "target_tokens" not in rows
 
 

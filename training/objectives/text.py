@@ -1,6 +1,6 @@
-"""What the objectives of text share: rows as padded batches, losses on the vocabulary, what they cost, the export.
+"""The common parts of text objectives: rows as padded batches, losses on the vocabulary, costs, the export.
 
-seen        token ids [R, ragged]; what the network is given
+seen        token ids [R, ragged]; the network's input
 segment     0 and 1, where the architecture has token types
 sequence    of rows that hold several sequences: which one each token belongs to. Positions begin anew in each, and
             no token sees another's sequence; the sums are those of the same sequences in rows of their own
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 EXAMPLE_LENGTH = 128  # of a made-up row, where the data have no fixed length
 EXAMPLE_TARGETS = 0.15  # of its tokens
-EXPORT_ROWS = 256  # whose longest tells what a network without a limit has learned from
+EXPORT_ROWS = 256  # whose longest is the length that a network without a limit has learned from
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The tokens of rows that are predicted, in the order of `target_ids` of their batch, and what stands around them.
+    """The tokens of rows that are predicted, in the order of `target_ids` of their batch, and their context.
 
     text: ids [R, ragged], among which the targets stand. positions, ids: [R, ragged], their places there and what they
     are. both_sides: the network sees what stands behind a target, too, and at its place what stands there in `text`;
@@ -188,7 +188,7 @@ class TextObjective(BaseObjective):
     # -- what it predicts ---------------------------------------------------------------------------------------------
 
     def targets(self, rows: Rows) -> Targets:
-        """What is predicted in rows: what their columns of targets say. Other objectives say it themselves."""
+        """The targets of rows, from their target columns. Other objectives override this."""
         if "target_tokens" in rows:
             text = ragged(rows, "target_tokens")
             return Targets(text, Ragged(text.positions(), text.offsets), text, both_sides=False)
@@ -197,12 +197,12 @@ class TextObjective(BaseObjective):
         return Targets(seen_tokens(rows), places, ids, both_sides=True, sequence=sequence)
 
     def guesses(self, batch: Batch, most: int) -> Guesses:
-        """What the network says at the targets of a prepared batch, with its `most` likeliest ids."""
+        """The network's predictions at the targets of a prepared batch, with its `most` likeliest ids."""
         self.choose_attention(batch)
         return self.network.guesses(most, **batch)
 
     def written(self, rows: Rows, most: int) -> Ragged | None:
-        """What the network writes, at most `most` tokens for each row, always taking the likeliest.
+        """Text that the network generates, at most `most` tokens for each row, always taking the likeliest.
 
         A decoder continues its input, an encoder-decoder answers it; None: it generates nothing.
         """
@@ -224,11 +224,11 @@ class TextObjective(BaseObjective):
         return Ragged.from_rows(texts, np.int64)
 
     def judgements(self, batch: Batch) -> Judgements | None:
-        """What the network says of each token that it is shown in a prepared batch; None: it judges no tokens."""
+        """The network's judgement of each token that it is shown in a prepared batch; None: it judges no tokens."""
         return None
 
     def start_from(self, folder: Path) -> list[str]:
-        """Give the network the weights of a folder of others; returns sentences about what is missing or not used.
+        """Load the weights of an existing folder into the network; returns sentences about missing and unused ones.
 
         Vectors of pieces that the tokenizer was given are means of those they were made of before. UserError where the
         folder holds another network.
@@ -316,7 +316,7 @@ def padded_tokens(
 
 
 def padded_width(length: int, block: int, most: int | None) -> int:
-    """`length` tokens, rounded up to a multiple of `block`; to what a network has positions for, if that is less."""
+    """`length` tokens, rounded up to a multiple of `block`, but not beyond the network's `most` positions."""
     width = math.ceil(length / block) * block
     return width if most is None else max(length, min(width, most))
 

@@ -79,7 +79,7 @@ def check(options: Word2VecOptions, networks: Mapping[str, NetworkConfig]) -> It
 
 
 def kept_probability(counts: np.ndarray, threshold: float) -> np.ndarray:
-    """[V]: √(t/f) + t/f, at most 1; 0 for what does not occur, as special tokens do not (word2vec.c)."""
+    """[V]: √(t/f) + t/f, at most 1; 0 for tokens that do not occur, such as special tokens (word2vec.c)."""
     frequency = counts / max(counts.sum(), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = threshold / frequency
@@ -143,7 +143,7 @@ class Word2Vec(BaseObjective):
         if data.specials is None:
             raise ValueError(f"data of kind {data.kind!r} have no special tokens")
         self.options, self.data, self.specials = options, data, data.specials
-        if data.preprocessor is None:  # what is priced has no tokenizer yet
+        if data.preprocessor is None:  # for an estimate of costs, there is no tokenizer yet
             self.counts = (~self.specials.is_special).astype(np.int64)
         else:
             self.counts = read_counts(data.preprocessor)

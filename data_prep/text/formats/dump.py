@@ -23,7 +23,7 @@ class Piece(NamedTuple):
 
 
 def head(stream: BinaryIO) -> tuple[bytes, bytes]:
-    """What comes before the first page, and what has been read beyond."""
+    """The data before the first page, and the data read beyond it."""
     data = b""
     while (place := data.find(_BEGIN)) < 0 and len(data) < _MAX_HEAD and (chunk := stream.read(_CHUNK)):
         data += chunk
@@ -49,7 +49,7 @@ def pages(stream: BinaryIO, ahead: bytes) -> Iterator[Piece]:
 
 
 def _page(stream: BinaryIO, data: bytes, begin: int) -> tuple[bytes, int, Piece]:
-    """The page that begins at `begin`, after the data in which it ends and the place of what follows it there."""
+    """The page that begins at `begin`, the data in which it ends, and the place there where it ends."""
     searched = begin + len(_BEGIN)
     while True:
         end, other = data.find(_END, searched), data.find(_BEGIN, searched)
@@ -69,7 +69,7 @@ def _page(stream: BinaryIO, data: bytes, begin: int) -> tuple[bytes, int, Piece]
 
 
 def _skip(stream: BinaryIO, data: bytes) -> bytes:
-    """What follows the end of a page that is too long, or the page itself if its end is missing."""
+    """The data after a page that is too long, or the page itself if its end is missing."""
     while chunk := stream.read(_CHUNK):
         data = data[-len(_END) :] + chunk
         places = [place for place in (data.find(_END), data.find(_BEGIN)) if place >= 0]

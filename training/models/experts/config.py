@@ -1,4 +1,4 @@
-"""Settings of a mixture of experts, and what does not fit them; read without torch."""
+"""Settings of a mixture of experts, and conflicts with them; read without torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def has_experts(network: NetworkConfig) -> bool:
 
 
 def routing_problems(routing: RoutingConfig, network: NetworkConfig) -> Iterator[Problem]:
-    """Settings of routing without experts, and of experts that would not be what they say."""
+    """Problems: settings of routing without experts, and settings of experts that would have no effect."""
     if not has_experts(network):
         if routing != RoutingConfig():
             text = f"{network.architecture!r} has no experts to route tokens to"

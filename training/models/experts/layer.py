@@ -31,7 +31,7 @@ CUT = 2.0  # standard deviations
 
 @dataclass
 class Passage:
-    """What the layers of a network need to know of the batch that passes, and what they tell of it."""
+    """What the layers of a network need to know about the current batch, and the statistics that they report."""
 
     groups: dict[str, Groups] = field(default_factory=dict)  # by stack; none: all are tokens, and none is dropped
     factor: float = 0.0  # of the capacity

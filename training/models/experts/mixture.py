@@ -1,4 +1,4 @@
-"""All layers of experts of a network together: what they are given before a pass, and what they tell after it."""
+"""All layers of experts of a network together: their inputs before a pass, and their statistics after it."""
 
 from __future__ import annotations
 

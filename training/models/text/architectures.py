@@ -30,7 +30,7 @@ FIXED_BLOCKS = 5  # that a block sees besides random ones: the first, itself and
 
 @dataclass(frozen=True)
 class BlockSparse:
-    """Attention of blocks to few others (`training.models.text.block_sparse`): what a config leaves out."""
+    """Attention of blocks to a few others (`training.models.text.block_sparse`): defaults of its config."""
 
     size: int = 64
     random: int = 3
@@ -327,7 +327,7 @@ def default_setting(architecture: str, name: str) -> Any:
 def special_ids(specials: Specials) -> dict[str, int | None]:
     """The special tokens by the roles that `transformers` knows, None where a tokenizer has none.
 
-    What a text begins and ends with is [BOS] and [EOS], or else [CLS] and [SEP]. `decoder_start_token_id` is left out
+    A text begins and ends with [BOS] and [EOS], or else with [CLS] and [SEP]. `decoder_start_token_id` is left out
     where there is none.
     """
     ids = {f"{role}_token_id": specials.get(role) for role in ("pad", "bos", "eos", "cls", "sep", "mask", "unk")}

@@ -19,7 +19,7 @@ class CausalLMNetwork(TextNetwork):
     def forward(
         self,
         input_ids: Tensor,  # [B, L]
-        target_positions: Tensor,  # [M], flat b·L + l: what stands there is given, the next token is predicted
+        target_positions: Tensor,  # [M], flat b·L + l: the token there is given, the next one is predicted
         target_ids: Tensor,  # [M]
         **inputs: Tensor,
     ) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
-"""Writes a network of `transformers` and its tokenizer into a folder that opens elsewhere, and uses what was written.
+"""Writes a network of `transformers` and its tokenizer into a folder that opens elsewhere, and tries the result.
 
 The tokenizer's file is the one that was trained with, byte for byte. Its settings and the network's are written in
-words that `transformers` 4 and 5 both know; `model_max_length` is what the network has positions for.
+keys that `transformers` 4 and 5 both know; `model_max_length` is the number of the network's positions.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def check_use(folder: Path, model: Any) -> None:
 
 
 def _columns(model: Any, inputs: list[str]) -> list[str]:
-    """What the tokenizer must give besides ids: what the network was given."""
+    """What the tokenizer must return besides ids: the other inputs of the network."""
     types = getattr(model.config, "type_vocab_size", 2)
     return [name for name in ("token_type_ids", "attention_mask") if name in inputs and (name[0] == "a" or types > 1)]
 

@@ -14,7 +14,7 @@ Pooling = Literal["words", "cls", "mean", "last"]
 class FineTuningNetwork(nn.Module):
     """A network and one linear layer, on every word's first piece, on a row's first or last token, or on its mean.
 
-    What is pooled as one token is at `target_positions`: an encoder's first, [CLS]; a decoder's last, which has seen
+    A single pooled token is at `target_positions`: an encoder's first, [CLS]; a decoder's last, which has seen
     all (GPT: Radford et al. 2018, section 3.2).
     """
 

@@ -27,7 +27,7 @@ TARGETS_TO = 64  # on CPU cores, numbers of targets are rounded up to this
 
 
 class Guesses(NamedTuple):
-    """What a network says at M targets, in fp32: log p of the truth [M]; its likeliest ids [M, k], and their log p."""
+    """Predictions at M targets, in fp32: log p of the truth [M]; the likeliest ids [M, k], and their log p."""
 
     truth: Tensor
     ids: Tensor
@@ -35,10 +35,10 @@ class Guesses(NamedTuple):
 
 
 class Judgements(NamedTuple):
-    """What a network says of the tokens that it is shown, by place [B, L].
+    """A network's judgements of the tokens that it is shown, by place [B, L].
 
-    ids: what is shown. replaced: whether it is another token than the true one. p: the probability that it is, as the
-    network says. is_token: False where there is padding.
+    ids: the tokens shown. replaced: whether it is another token than the true one. p: the probability that it is, by
+    the network. is_token: False where there is padding.
     """
 
     ids: Tensor
@@ -48,7 +48,7 @@ class Judgements(NamedTuple):
 
 
 class TextNetwork(nn.Module):
-    """A model of `transformers` with a head on the vocabulary; subclasses say what is predicted where.
+    """A model of `transformers` with a head on the vocabulary; subclasses define what is predicted where.
 
     `encoder` gives the last hidden states (of two stacks, it is the decoder), `inputs` are the names of what the
     forward of `model` takes besides `input_ids`.
@@ -114,7 +114,7 @@ class TextNetwork(nn.Module):
         return output.logits
 
     def guesses(self, most: int, **batch: Tensor) -> Guesses:
-        """What it says at the targets of a batch, whose tensors are those of `predicted`. most: k.
+        """Its predictions at the targets of a batch, whose tensors are those of `predicted`. most: k.
 
         Not once its loss is fused with the projection, which leaves no logits.
         """
@@ -146,7 +146,7 @@ class KeepPositions:
 
 
 def pooled(encoder: Any, first: Tensor) -> Tensor:
-    """What the encoder's pooler makes of the first tokens [S, H] of sequences."""
+    """The encoder's pooler applied to the first tokens [S, H] of sequences."""
     if hasattr(encoder, "pooler_activation"):  # ALBERT's is a plain layer
         return encoder.pooler_activation(encoder.pooler(first))
     return encoder.pooler(first.unsqueeze(1))
@@ -156,7 +156,7 @@ def within_sequences(sequence: Tensor, implementation: str, causal: bool = False
     """The mask [B, 1, L, L], as this kernel takes it, by which tokens see only their own sequence.
 
     sequence: [B, L], which sequence of its row a token belongs to; padding is a sequence of its own. causal: of it, a
-    token sees itself and what stands before it.
+    token sees itself and those before it.
     """
     if implementation == "flex_attention":
         from torch.nn.attention.flex_attention import create_block_mask

@@ -6,7 +6,7 @@
 
 The embeddings are shared: tables of tokens, positions and token types, and the norm after them, all at the
 discriminator's embedding size; the generator projects them to its own width. A generator of equal size may share all
-but its head. What is shared has the gradient of both losses, and both networks are one player (Clark et al. 2020,
+but its head. Shared parameters have the gradient of both losses, and both networks are one player (Clark et al. 2020,
 section 3.2; google-research/electra, `modeling.BertModel`).
 """
 

@@ -22,7 +22,7 @@ from training.models.text.network import TextNetwork, matrix_parameters
 class SequenceToSequenceNetwork(TextNetwork):
     """Encoder, decoder and head of `transformers`; one forward gives every sum the loss is made of.
 
-    `mixture` are its layers of experts, None without any. What they tell stands in the forward's answer.
+    `mixture` are its layers of experts, None without any. Their statistics are part of the forward's result.
     """
 
     def __init__(self, config: Any, routing: RoutingConfig) -> None:
@@ -48,7 +48,7 @@ class SequenceToSequenceNetwork(TextNetwork):
     def _routed(
         self, given: Tensor, target_positions: Tensor, inputs: dict[str, Tensor]
     ) -> AbstractContextManager[None]:
-        """Inside, tokens are routed to experts, if there are any. What the decoder is given are its targets' places."""
+        """Inside, tokens are routed to experts, if there are any. The decoder is given the places of its targets."""
         if self.mixture is None:
             return nullcontext()
         in_decoder = torch.zeros(given.shape, dtype=torch.bool, device=given.device)

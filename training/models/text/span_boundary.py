@@ -56,7 +56,7 @@ class KeepBoundaries:
     def __init__(self, encoder: nn.Module) -> None:
         self.wanted: tuple[Tensor, Tensor] | None = None
         self.states: tuple[Tensor, Tensor] | None = None
-        encoder.register_forward_hook(self, prepend=True)  # before what is not to be predicted is left out
+        encoder.register_forward_hook(self, prepend=True)  # before positions without a target are left out
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if self.wanted is not None:
@@ -87,7 +87,7 @@ class SpanBoundaryNetwork(MaskedLMNetwork):
         span_before: Tensor | None = None,  # [N], flat b·L + l: the token before a target's span
         span_behind: Tensor | None = None,  # [N], … the token behind it
         span_place: Tensor | None = None,  # [N], the target's place in the span, from 0
-        span_ids: Tensor | None = None,  # [N], what is to be predicted there
+        span_ids: Tensor | None = None,  # [N], the ids to predict there
         **inputs: Tensor,
     ) -> dict[str, Tensor]:
         if span_before is None or span_behind is None or span_place is None or span_ids is None:

@@ -1,6 +1,6 @@
 """What the objectives of auto-encoders share: batches of arrays, losses that are sums over rows, and the export.
 
-A batch holds `seen`, what the network is given, and `input`, what it has to rebuild, both float32 [B, …]; images are
+A batch holds `seen`, the network's input, and `input`, which it must reconstruct, both float32 [B, …]; images are
 scaled from bytes to 0 … 1. A label, if there is one, is carried along and takes no part in any loss.
 """
 

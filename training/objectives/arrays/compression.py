@@ -1,6 +1,6 @@
 """Few bits and a small error; see `training.models.autoencoders.compression`. Both are in bits per pixel.
 
-What is exported can be used as a codec (`training.inference.codec`): integer tables are stored with the weights.
+The export can be used as a codec (`training.inference.codec`): integer tables are stored with the weights.
 """
 
 from __future__ import annotations

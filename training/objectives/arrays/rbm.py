@@ -1,7 +1,7 @@
 """Layer by layer, then all at once (Hinton & Salakhutdinov 2006): a deep auto-encoder from a stack of RBMs.
 
     phases   rbm-1, rbm-2, …: each machine by contrastive divergence on the mean activities of the one below
-             fine-tuning: the stack unrolled into an auto-encoder, by the error of what it rebuilds
+             fine-tuning: the stack unrolled into an auto-encoder, by its reconstruction error
 
 Every machine is a player of its own, so that the optimizer of one does not touch the others. The auto-encoder always
 holds what the machines have learned so far: evaluation, which is that of the last phase, shows it from the first step.

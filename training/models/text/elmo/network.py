@@ -161,7 +161,7 @@ class Elmo(nn.Module):
     def onward_guesses(
         self, most: int, slots: Tensor, word: Tensor, lengths: Tensor, target_positions: Tensor, target_ids: Tensor
     ) -> Guesses:
-        """What the direction onward says of the next words, with its `most` likeliest ids; tensors as of `forward`."""
+        """Predictions of the next words by the forward direction, `most` ids each; tensors as in `forward`."""
         ahead = self.layers(slots, word, lengths)[-1].flatten(0, 1).chunk(2, 1)[0]
         logs = self.softmax(ahead[target_positions]).float().log_softmax(-1)
         of_ids, ids = logs.topk(min(most, logs.shape[-1]))

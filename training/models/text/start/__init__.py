@@ -1,1 +1,1 @@
-"""Networks that training starts from, in folders of `transformers`: what they say, and their weights."""
+"""Networks that training starts from, in folders of `transformers`: their settings and weights."""

@@ -1,4 +1,4 @@
-"""What a folder of `transformers` says of the network in it, for a training that starts from it; read without torch."""
+"""The settings of a network in a folder of `transformers`, for training that starts from it; read without torch."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def network_problems(network: NetworkConfig, of_folder: FolderNetwork) -> list[P
 
 
 def built_problems(network: NetworkConfig, of_folder: FolderNetwork, specials: Specials) -> list[Problem]:
-    """What the folder says of its network, or of its tokens, and a network of this recipe would not have."""
+    """Settings of the folder's network or tokens that a network of this recipe would not have."""
     from transformers import PreTrainedConfig
 
     built = text_config(network, specials).to_dict()

@@ -97,7 +97,7 @@ def _products(means: Tensor, outputs: Tensor, targets: Tensor, offsets: Tensor) 
     if means.device.type != "cpu":
         mean = torch.arange(len(means), device=means.device).repeat_interleave(offsets.diff(), output_size=len(targets))
         return (means[mean] * outputs[targets]).sum(1)
-    # Several times as fast, for it copies no vectors. It cuts off what is more than all pairs; zeros make room.
+    # Several times as fast, as it copies no vectors. It drops whatever exceeds the pairs; zeros make room.
     missing = -(-len(targets) // max(len(means), 1)) - len(outputs)
     if missing > 0:
         outputs = F.pad(outputs, (0, 0, 0, missing))
