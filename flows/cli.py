@@ -23,12 +23,12 @@ RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or the pat
 AnyRecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe's or comparison's name, or the path of your own YAML file.")
 ]
-ScaleOption = Annotated[str | None, typer.Option("--scale", "-s", help="How big: one of the recipe's scales.")]
+ScaleOption = Annotated[str | None, typer.Option("--scale", "-s", help="Size of the run: one of the recipe's scales.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: train.steps=500.")
 ]
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Training processes.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object as the last output.")]
 ArtifactArgument = Annotated[str, typer.Argument(help="An artifact's key, or the beginning of it.")]
 RunArgument = Annotated[str, typer.Argument(help="A run's id, the beginning of it, or `last`.")]
 
@@ -53,7 +53,7 @@ def show(recipe: AnyRecipeArgument, scale: ScaleOption = None, set_: SetOption =
 def settings(
     path: Annotated[str, typer.Argument(metavar="[PATH]", help="A section or key: train, downstream.anomaly …")] = "",
 ) -> None:
-    """List what a recipe can set: keys, kinds and names to choose from, defaults."""
+    """List the settings of recipes: keys, kinds and names to choose from, defaults."""
     from flows.show import settings as shown
 
     shown.show(path)
@@ -68,7 +68,7 @@ def plan(
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs for a published system (default: the fewest).")] = None,
     gpu: Annotated[str, typer.Option(help="Their kind: H100, H200, A100, …")] = "H100",
 ) -> None:
-    """Show what a run would do: stages stored or to do and why, memory, time; or the cluster of a published system."""
+    """Show what a run would do: stages stored or to run, why, memory, time; or the cluster of a published system."""
     from flows import commands
 
     commands.plan(recipe, scale, set_ or [], workers, gpus, gpu)
@@ -81,19 +81,19 @@ def run(
     set_: SetOption = None,
     workers: WorkersOption = None,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Go on from the end of a run with fewer train.steps.")
+        bool, typer.Option("--extend", help="Continue from the end of a run with fewer train.steps.")
     ] = False,
     from_: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="[KEY@]STEP|FOLDER",
-            help="Go on from a checkpoint of this or that run, or from a network: a folder, a run or a model.",
+            help="Continue from a checkpoint of this or another run, or from a network: a folder, a run or a model.",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Run a recipe, or all of a comparison: make what the store lacks, reuse the rest, report."""
+    """Run a recipe, or all runs of a comparison: make what is missing, reuse the rest, and report."""
     from flows import commands
 
     commands.run(recipe, scale, set_ or [], workers, extend, from_, json)
@@ -119,7 +119,7 @@ def submit(
         str | None, typer.Option(metavar="FOLDER", help="Home on the cluster (default: its SESAME_HOME).")
     ] = None,
 ) -> None:
-    """Run a recipe on a Ray cluster, as a job: its log here, its exit code, and Ctrl-C stops it."""
+    """Run a recipe on a Ray cluster, as a job: its log and exit code come here, and Ctrl-C stops it."""
     from flows import commands
 
     commands.submit(recipe, address, scale, set_ or [], workers, extend, from_, home)
@@ -142,7 +142,7 @@ def sweep(
 
 @app.command()
 def resume(run: RunArgument, json: JsonOption = False) -> None:
-    """Go on with a run that failed or was interrupted, from its newest checkpoint."""
+    """Resume a run that failed or was interrupted, from its newest checkpoint."""
     from flows import commands
 
     commands.resume(run, json)
@@ -210,7 +210,7 @@ def score(
     ] = None,
     ledger: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Instead: folder that scores of new rows are appended to, each row once."),
+        typer.Option(metavar="FOLDER", help="Instead: folder to which scores of new rows are appended, each row once."),
     ] = None,
     book: Annotated[str | None, typer.Option(metavar="FOLDER", hidden=True)] = None,
     hook: Annotated[
@@ -245,7 +245,7 @@ def generate(
     model: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Folder, artifact, run or registered model that writes text.")
     ],
-    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="How the text begins.")] = None,
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="The beginning of the text.")] = None,
     file: Annotated[
         str | None, typer.Option("--file", "-f", metavar="FILE", help="Prompts instead: one a line, or JSON lines.")
     ] = None,
@@ -254,19 +254,23 @@ def generate(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", help="Tokens to write at most.")] = 128,
     temperature: Annotated[
-        float | None, typer.Option(help="Draw tokens, from logits divided by it (default: the likeliest token).")
+        float | None, typer.Option(help="Sample tokens, from logits divided by this (default: the likeliest token).")
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from so many likeliest tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw from the fewest tokens of this probability.")] = None,
-    beams: Annotated[int, typer.Option(help="Beam search over so many texts.")] = 1,
-    length_penalty: Annotated[float, typer.Option(help="Beams: log-probability is divided by length to this.")] = 1.0,
-    stop: Annotated[list[str] | None, typer.Option(help="Text before which to end; may be repeated.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample from this many of the likeliest tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Sample from the fewest tokens with this total probability.")
+    ] = None,
+    beams: Annotated[int, typer.Option(help="Number of texts that beam search follows.")] = 1,
+    length_penalty: Annotated[
+        float, typer.Option(help="With beams: log-probability is divided by length to this power.")
+    ] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option(help="Text to stop before; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same text for a prompt.")] = 0,
-    batch: Annotated[int, typer.Option(help="Texts at once.")] = 16,
+    batch: Annotated[int, typer.Option(help="Texts in a batch.")] = 16,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json: JsonOption = False,
 ) -> None:
-    """Write on from prompts, or turn texts into others, with a trained decoder or encoder-decoder."""
+    """Continue prompts, or turn texts into others, with a trained decoder or encoder-decoder."""
     from flows import generate as generation
     from training.inference.generation.decoding import Decoding
 
@@ -309,7 +313,7 @@ def decompress(
 
 @app.command()
 def verify(artifact: ArtifactArgument) -> None:
-    """Read every byte of an artifact and compare it with what was committed."""
+    """Check every byte of an artifact against what was committed."""
     from flows import artifacts
 
     artifacts.verify(artifact)

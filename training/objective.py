@@ -203,7 +203,7 @@ class Objective(Protocol):
         ...
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
-        """Write files that others open. Called on rank 0 with all parameters and batches of `export_rows` training rows."""
+        """Write files that others open; on rank 0 only, with all parameters and batches of `export_rows` rows."""
         ...
 
     def exported(self) -> nn.Module | None:
