@@ -164,6 +164,19 @@ def report(run: RunArgument = "last") -> None:
     commands.report(run)
 
 
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN…", help="Runs, jobs of runs (RUN/JOB), or files of predictions.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Compare what runs predicted for the same rows with the first of them: what differs beyond noise."""
+    from flows.show import differences
+
+    differences.show(runs, json)
+
+
 @app.command("peek", hidden=True)
 @app.command()
 def inspect(

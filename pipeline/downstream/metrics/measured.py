@@ -19,15 +19,25 @@ Values = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class Sums:
+    """parts: [rows, k], what of each row is summed. value: sums [..., k] → values [...] by name."""
+
+    parts: np.ndarray
+    value: Callable[[np.ndarray], Values]
+
+
+@dataclass(frozen=True)
 class Measured:
     """A metric of `rows` rows.
 
     of: weights [..., rows] → values [...] by name. right: [rows] bool, where a row is right or wrong, not in between.
+    sums: what it is a function of, if it is one of sums: rows with the same parts are alike then.
     """
 
     rows: int
     of: Callable[[np.ndarray], Values]
     right: np.ndarray | None = None
+    sums: Sums | None = None
 
     def scores(self) -> dict[str, float]:
         """Of all rows, each once."""
@@ -35,8 +45,10 @@ class Measured:
 
 
 def of_sums(parts: np.ndarray, value: Callable[[np.ndarray], Values], right: np.ndarray | None = None) -> Measured:
-    """A metric that is a function of sums over rows. parts: [rows, k]; value: sums [..., k] → values [...] by name."""
-    return Measured(len(parts), lambda weights: value(np.asarray(weights, np.float64) @ parts), right)
+    """A metric that is a function of sums over rows; see `Sums`."""
+    return Measured(
+        len(parts), lambda weights: value(np.asarray(weights, np.float64) @ parts), right, Sums(parts, value)
+    )
 
 
 def percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

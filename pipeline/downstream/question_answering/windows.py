@@ -128,8 +128,8 @@ def is_counted(windows: Windows, contexts: Ragged, max_answer: int) -> Ragged:
 
     They are from one alone: that in which the token has most context on its shorter side (of those that give it equally
     much the longest, of equally long ones the first), as in BERT's script. But a window that does not reach as far as
-    an answer of `max_answer` tokens may is passed over if another one does; with an overlap of over twice as many tokens
-    none is.
+    an answer of `max_answer` tokens may is passed over if another one does; with an overlap of over twice as many
+    tokens none is.
     """
     size = np.repeat(windows.size, windows.size)
     flat = Ragged.from_lengths(np.zeros(len(size), bool), windows.size)

@@ -1,0 +1,99 @@
+"""Shows how runs differ by what they predicted: `sesame compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from data_prep.errors import UserError
+from flows.exit_codes import usage
+from flows.show.console import new_console
+from pipeline import runs as records
+from pipeline.downstream.compared_predictions import Comparison, compare
+from pipeline.downstream.predictions_file import Part, PartKey, PredictedTask, Predictions, is_predictions, read
+from pipeline.home import Home
+from pipeline.reports import report
+
+
+def show(names: Sequence[str], as_json: bool) -> None:
+    """Print a table of the runs' scores and differences, and what differs beyond noise.
+
+    names: runs (`last`, `bert-0412`), jobs of runs (`last/sentiment`), or files of predictions.
+    """
+    with usage():
+        runs = dict(_read(name, Home.find()) for name in names)
+        if len(runs) < len(names):
+            raise UserError(f"{', '.join(names)}: name each run once, and two at least.")
+        comparison = compare(runs)
+    if as_json:
+        print(json.dumps(asdict(comparison)))
+        return
+    _print(comparison)
+
+
+def _print(comparison: Comparison) -> None:
+    out, table = new_console(), Table(box=None, header_style="bold", pad_edge=False)
+    for column in comparison.table.columns:
+        table.add_column(column, justify="right" if column in ("seeds", "score", "difference", "p") else "left")
+    before = ""
+    for line, cells in zip(comparison.lines, comparison.table.rows, strict=True):
+        shown = ["" if cells[0] == before else cells[0], *(cell.strip("*") for cell in cells[1:])]
+        table.add_row(*(Text(cell, "bold green" if line.is_told_apart else "") for cell in shown))
+        before = cells[0]
+    out.print(table)
+    out.print(Text(f"\n{comparison.verdict}"))
+    for sentence in comparison.left_out:
+        out.print(Text(sentence, "yellow"))
+
+
+def _read(name: str, home: Home) -> tuple[str, Predictions]:
+    """What it is called in the table, and its predictions."""
+    if name.endswith(".parquet") or Path(name).is_file():
+        path = Path(name).expanduser()
+        return str(path), read(path)
+    run_name, _, job = name.partition("/")
+    run = records.find(home.runs, run_name)
+    files = dict(_files(run, home))
+    if job and job not in files:
+        raise UserError(f"run {run.run_id} has no predictions of a job {job!r}; {_those_of(files)}.")
+    if not files:
+        raise UserError(f"run {run.run_id} has no predictions: none of its jobs keeps them, or none has ended.")
+    return (f"{run.run_id}/{job}", read(files[job])) if job else (run.run_id, _joined(run.run_id, files))
+
+
+def _files(run: records.Run, home: Home) -> Iterator[tuple[str, Path]]:
+    """The predictions of a run's jobs, by name of the job."""
+    for name, stage in run.stages.items():
+        folder = home.store().resolve(stage.artifact).path
+        if not (folder / report.FILE).is_file():
+            continue
+        file = report.read(folder).predictions
+        if file is not None and is_predictions(folder / file):
+            yield name, folder / file
+
+
+def _joined(run_id: str, files: dict[str, Path]) -> Predictions:
+    """The predictions of all of a run's jobs. UserError if two of them are of the same rows."""
+    tasks: dict[str, PredictedTask] = {}
+    parts: dict[PartKey, Part] = {}
+    for path in files.values():
+        predictions = read(path)
+        for part in predictions.parts:
+            task = predictions.tasks[part.task]
+            if part.key in parts or tasks.get(part.task, task) != task:
+                raise UserError(
+                    f"run {run_id} has predictions of {part.task} from more than one job; name one: {run_id}/JOB, "
+                    f"where {_those_of(files)}."
+                )
+            parts[part.key] = part
+        tasks |= predictions.tasks
+    return Predictions(tasks, list(parts.values()))
+
+
+def _those_of(files: dict[str, Path]) -> str:
+    return f"jobs with predictions are: {', '.join(files) or 'none'}"

@@ -1,0 +1,125 @@
+"""Runs beside each other: what is told apart, and what cannot be compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from data_prep.errors import UserError
+from pipeline.downstream.compared_predictions import compare
+from pipeline.downstream.predictions_file import Part, PredictedTask
+from tests.pipeline.predicted import TASK, part, predictions, seeds
+
+
+def test_what_differs_beyond_noise() -> None:
+    made = compare(
+        {"old": predictions(part(0.70)), "new": predictions(part(0.85, draw=2)), "as-old": predictions(part(0.71))}
+    )
+    assert [(line.metric, line.run, round(line.score, 2)) for line in made.lines[:3]] == [
+        ("accuracy", "old", 70.0), ("accuracy", "new", 85.0), ("accuracy", "as-old", 71.0)
+    ]  # fmt: skip
+    assert [line.is_told_apart for line in made.lines] == [False, True, False, False, False, False]
+    assert made.verdict == (
+        "Beyond noise in reviews (test) new is better than old by 15.00 points of accuracy (p < 0.001). Not told "
+        "apart from old: as-old in reviews (test)."
+    )
+    assert made.table.rows[1][4:] == ["85.00", "**+15.00**", made.table.rows[1][6], "< 0.001", "McNemar"]
+    low, high = map(float, made.table.rows[1][6].split(" … "))
+    assert 8 < low < 15 < high < 22
+
+
+def test_a_run_that_is_worse_is_called_so() -> None:
+    made = compare({"a": predictions(part(0.9)), "b": predictions(part(0.7, draw=2))})
+    assert "b is worse than a by 20.00 points" in made.verdict
+    alike = compare({"a": seeds([0.8]), "b": seeds([0.8])})
+    assert alike.verdict == "Nothing can be told apart from a: reviews (test)."
+
+
+def test_seeds_are_averaged_and_bootstrapped() -> None:
+    made = compare({"a": seeds([0.70, 0.72]), "b": seeds([0.90, 0.92, 0.94])})
+    first, second = made.lines[:2]
+    assert (first.seeds, second.seeds, second.test) == (2, 3, "paired bootstrap")
+    assert first.spread == pytest.approx(2**0.5) and second.spread == pytest.approx(2)
+    assert second.difference is not None and second.difference.value == pytest.approx(21)
+    assert second.is_told_apart and made.table.rows[0][4] == "71.00 ± 1.41"
+    unsure = compare({"a": seeds([0.70, 0.95]), "b": seeds([0.90, 0.92, 0.94])})
+    assert not unsure.lines[1].is_told_apart, "two seeds that differ by 25 points"
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    one = part(0.8, draw=5)
+    back = replace(one, ids=one.ids[::-1], truth=one.truth[::-1], predicted=one.predicted[::-1])
+    made = compare({"a": predictions(one), "b": predictions(back)})
+    assert made.lines[1].difference is not None and made.lines[1].difference.value == 0 and made.lines[1].p == 1
+
+
+def test_other_rows_are_refused_with_their_number() -> None:
+    other = part(0.8, ids=[f"r{row + 12}" for row in range(400)])
+    with pytest.raises(UserError, match=r"seed 0, was tested on other rows of reviews \(test\) than a: 12 of 400"):
+        compare({"a": predictions(part(0.8)), "b": predictions(other)})
+    fewer = part(0.8, rows=390)
+    with pytest.raises(UserError, match="10 of 400 are missing, and 0 others are there; test both on the same rows"):
+        compare({"a": predictions(part(0.8)), "b": predictions(fewer)})
+    truth = ["good"] * 7 + list(part(0.8).truth[7:])
+    with pytest.raises(UserError, match="4 of 400 have another truth"):
+        compare({"a": predictions(part(0.8)), "b": predictions(part(0.8, truth=truth))})
+
+
+def test_seeds_of_one_run_need_the_same_rows_too() -> None:
+    with pytest.raises(UserError, match="a, seed 1, was tested on other rows"):
+        compare({"a": predictions(part(0.8), part(0.8, seed=1, rows=399)), "b": predictions(part(0.8))})
+
+
+def test_other_tasks_are_refused() -> None:
+    other = PredictedTask("class", ("matthews", "accuracy"), TASK.labels)
+    with pytest.raises(UserError, match=r"reviews \(test\) counts by matthews in b and by accuracy in a"):
+        compare({"a": predictions(part(0.8)), "b": predictions(part(0.8), task=other)})
+    swapped = PredictedTask("class", TASK.metrics, ("good", "bad"))
+    with pytest.raises(UserError, match="has other labels in b than in a"):
+        compare({"a": predictions(part(0.8)), "b": predictions(part(0.8), task=swapped)})
+    with pytest.raises(UserError, match=r"of no task in common. a has predictions of reviews \(test\)"):
+        compare({"a": predictions(part(0.8)), "b": predictions(part(0.8, task="films"))})
+    with pytest.raises(UserError, match="needs two runs"):
+        compare({"a": predictions(part(0.8))})
+
+
+def test_what_only_one_has_is_said_and_languages_are_apart() -> None:
+    both = [part(0.8), part(0.7, language="de"), part(0.6, split="validation")]
+    made = compare({"a": predictions(*both), "b": predictions(*both[:2])})
+    assert dict.fromkeys(line.task for line in made.lines) == {"reviews (test)": None, "reviews (de, test)": None}
+    assert made.left_out == ["a has predictions of reviews (validation), which not all of them have."]
+
+
+def test_metrics_that_only_one_has_are_left_out() -> None:
+    fewer = PredictedTask("class", ("accuracy",), TASK.labels)
+    made = compare({"a": predictions(part(0.8)), "b": predictions(part(0.8), task=fewer)})
+    assert {line.metric for line in made.lines} == {"accuracy"}
+
+
+def test_answers_and_entities_are_compared_by_their_own_rules() -> None:
+    ids = [str(row) for row in range(60)]
+    golds, tags = [[f"the answer {row}", "x"] for row in ids], [["B-A", "I-A", "O"] for _ in ids]
+    tasks = {"qa": PredictedTask("answer", ("squad",)), "ner": PredictedTask("tags", ("entity-f1",))}
+
+    def run(wrong: int):
+        answers = [f"answer {row}!" if int(row) >= wrong else "no" for row in ids]
+        found = [["B-A", "I-A", "O"] if int(row) >= wrong else ["B-A", "O", "O"] for row in ids]
+        parts = [Part("qa", "test", 0, ids, golds, answers), Part("ner", "test", 0, ids, tags, found)]
+        return replace(predictions(*parts), tasks=tasks)
+
+    made = compare({"a": run(30), "b": run(15)})
+    assert [round(line.score) for line in made.lines] == [50, 75, 50, 75]
+    assert all(line.is_told_apart and line.test == "paired bootstrap" for line in made.lines[1::2])
+
+
+def test_more_questions_need_more_evidence() -> None:
+    """Holm: a p of 0.03 is enough for one task, and not for each of four."""
+    alone = compare({"a": predictions(part(0.80, rows=100)), "b": predictions(part(0.88, rows=100))})
+    assert alone.lines[1].p is not None and 0.005 < alone.lines[1].p < 0.05 and alone.lines[1].is_told_apart
+    tasks = [f"t{number}" for number in range(8)]
+    many = compare({
+        name: predictions(*(part(share, rows=100, task=task) for task in tasks))
+        for name, share in (("a", 0.80), ("b", 0.88))
+    })  # fmt: skip
+    assert not any(line.is_told_apart for line in many.lines)
