@@ -17,6 +17,7 @@ is told in `data_prep.labelled.layouts`.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ LARGEST = 1 << 20  # bytes of a task file
 Layout = Literal["table", "squad", "tokens", "hub"]
 SPLIT_NAMES = ("train", "validation", "test", "predict")
 _GLOB = "*?"
+_NO_COLUMN = re.compile(r"__|[\[\]]")  # what a format would look up inside of a value
 
 
 class Part(Settings):
@@ -211,7 +213,7 @@ def fields_of(template: str) -> list[str]:
     for _, name, spec, conversion in string.Formatter().parse(template):
         if name is None:
             continue
-        if not all(map(str.isidentifier, name.split("."))) or "__" in name or spec or conversion:
+        if not name.strip() or _NO_COLUMN.search(name) or spec or conversion:
             raise ValueError(f"{{{name}}} names no field")
         fields.append(name)
     return list(dict.fromkeys(fields))

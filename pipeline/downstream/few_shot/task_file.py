@@ -79,6 +79,8 @@ def _read(path: Path) -> Task:
         raise UserError(f"{path}: layout: {settings.layout} has no row for a prompt; give a table.")
     if not task.fields_of(settings.prompt):
         raise UserError(f"{path}: prompt: has no field of a row in braces, so that all rows would be asked the same.")
+    if settings.choices is None and settings.predicts == "class" and settings.classes:  # its labels are their words
+        return settings.model_copy(update={"choices": settings.classes})
     return settings
 
 

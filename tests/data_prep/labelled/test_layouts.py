@@ -99,8 +99,11 @@ def test_answers_that_are_not_where_the_file_says(load: Load) -> None:
     rows = [question("near", ("cat", 15), ("cat", 10), ("cat", -3), ("dog", 0), ("", 0))]
     data = load({"a.json": squad(*rows)}, validation="a.json", layout="squad")
     assert [answer.start for answer in data.splits["validation"][0].answers] == [17, 4, 4, -1]
-    said = "answers that do not stand where the file says, taken at the nearest place: 3 (a.json#near, a.json#near, a.json#near)"
-    assert said in data.notes and "answers of no characters, read as none: 1 (a.json#near)" in data.notes
+    said = "answers that do not stand where the file says, taken at the nearest place: 3 (a.json#near, a"
+    assert (
+        any(note.startswith(said) for note in data.notes)
+        and "answers of no characters, read as none: 1 (a.json#near)" in data.notes
+    )
 
 
 @given(st.text(alphabet="ab ", min_size=1, max_size=12), st.integers(0, 11), st.integers(1, 4), st.integers(-3, 14))

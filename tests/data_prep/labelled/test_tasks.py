@@ -284,7 +284,7 @@ CSV = {"a.csv": "text,label\nu,1\nv,0\n"}
             r"line 1 is a header, and columns says that there is none",
         ),
         (CSV, {"inputs": ["text"], "only": 1}, "only: unknown key"),
-        (CSV, {"inputs": ["{text.a b}"]}, r"inputs: \{text.a b\} names no field"),
+        (CSV, {"inputs": ["{text[0]}"]}, r"inputs: \{text\[0\]\} names no field"),
         (CSV, {"inputs": ["{text}", "a", "b"]}, "inputs: found"),
         (
             CSV,

@@ -344,6 +344,9 @@ def test_rows_may_be_separated_values(tmp_path: Path) -> None:
         ('so-called "good" film :', 1),
         ("bad:", 0),
     ]
+    named = {"test": "test.tsv", "prompt": "{sentence}:", "labels": {"0": "bad", "1": "good"}}  # as for fine-tuning
+    data = task_file.load(task(tmp_path, named))
+    assert data.has_labels and [row.choices for row in data.test] == [("bad", "good")] * 2
     with (tmp_path / "options.csv").open("w") as file:
         file.write('text,options,answer\nwho,"[""a"", ""b""]",1\n')
     [row] = task_file.load(task(tmp_path, CHOICES, test="options.csv")).test
