@@ -37,15 +37,20 @@ def show(names: Sequence[str], as_json: bool) -> None:
 
 
 def _print(comparison: Comparison) -> None:
+    """A line for each task and metric, and below it one for each run."""
     out, table = new_console(), Table(box=None, header_style="bold", pad_edge=False)
-    for column in comparison.table.columns:
-        table.add_column(column, justify="right" if column in ("seeds", "score", "difference", "p") else "left")
-    before = ""
-    for line, cells in zip(comparison.lines, comparison.table.rows, strict=True):
-        shown = ["" if cells[0] == before else cells[0], *(cell.strip("*") for cell in cells[1:])]
-        table.add_row(*(Text(cell, "bold green" if line.is_told_apart else "") for cell in shown))
-        before = cells[0]
+    _, _, *columns = comparison.table.columns
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
+    before: list[str] = []
+    for line, (*of, run, score, difference, interval, p) in zip(comparison.lines, comparison.table.rows, strict=True):
+        if of != before:
+            table.add_row(Text(", ".join(of), "bold"))
+            before = of
+        cells = (f"  {run}", score, difference.strip("*"), interval, p)
+        table.add_row(*(Text(cell, "bold green" if line.is_told_apart else "") for cell in cells))
     out.print(table)
+    out.print(Text(f"\n{comparison.about}", "dim"))
     out.print(Text(f"\n{comparison.verdict}"))
     for sentence in comparison.left_out:
         out.print(Text(sentence, "yellow"))

@@ -19,8 +19,8 @@ from pipeline.downstream.metrics.measured import Measured
 from pipeline.downstream.predictions_file import Part, PredictedTask, Predictions
 from pipeline.reports.report import Table
 
-BOOTSTRAP, MCNEMAR = "paired bootstrap", "McNemar"
-COLUMNS = ("task", "metric", "run", "seeds", "score", "difference", f"{LEVEL:.0%} interval", "p", "test")
+BOOTSTRAP, MCNEMAR = "a paired bootstrap", "McNemar's test"
+COLUMNS = ("task", "metric", "run", "score", "difference", f"{LEVEL:.0%} interval", "p")
 Key = tuple[str, str, str]
 """Task, split, language."""
 
@@ -54,6 +54,16 @@ class Comparison:
     lines: list[Line]
     verdict: str
     left_out: list[str]
+
+    @property
+    def about(self) -> str:
+        """What the numbers are."""
+        tests = " or ".join(dict.fromkeys(line.test for line in self.lines if line.test))
+        num_tests = sum(line.p is not None for line in self.lines)
+        return (
+            f"Scores in percent, of several seeds mean ± standard deviation; differences from {self.lines[0].run}; p "
+            f"of {tests}, corrected for {num_tests} by Holm."
+        )
 
     @property
     def table(self) -> Table:
@@ -209,13 +219,13 @@ def _verdict(lines: Sequence[Line]) -> str:
 
 def _cells(line: Line) -> list[str]:
     spread = "" if line.spread is None else f" ± {line.spread:.2f}"
-    cells = [line.task, line.metric, line.run, str(line.seeds), f"{line.score:.2f}{spread}"]
+    cells = [line.task, line.metric, line.run, f"{line.score:.2f}{spread}"]
     if line.difference is None:
-        return [*cells, "", "", "", ""]
+        return [*cells, "", "", ""]
     difference = line.difference
     told = f"**{difference.value:+.2f}**" if line.is_told_apart else f"{difference.value:+.2f}"
     interval = f"{difference.low:+.2f} … {difference.high:+.2f}"
-    return [*cells, told, interval, "" if line.p is None else _p(line.p).removeprefix("= "), line.test]
+    return [*cells, told, interval, "" if line.p is None else _p(line.p).removeprefix("= ")]
 
 
 def _p(p: float) -> str:

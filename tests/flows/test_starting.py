@@ -20,7 +20,6 @@ from pipeline.recipe.recipe import Evaluation
 from pipeline.stage import Context
 from tests.pipeline import tiny_predictions
 
-
 SHORT = "downstream.0.length=16"
 
 

@@ -62,7 +62,7 @@ def squad_v2(truth: Golds, predicted: Answers) -> Measured:
                 values[f"{name}-{short}"] = 100 * apart[..., 2 * measure + which] / num_rows
         return values
 
-    return of_sums(np.concatenate([parts, split.reshape(len(parts), 4), columns], axis=-1), value, parts[:, 1] > 0)
+    return of_sums(np.concatenate([parts, split.reshape(len(parts), 4), columns], axis=-1), value)
 
 
 def raw_scores(truth: Golds, predicted: Answers) -> np.ndarray:
@@ -124,7 +124,6 @@ def of_answers(parts: np.ndarray) -> Measured:
     return of_sums(
         np.concatenate([parts, np.ones((len(parts), 1))], axis=-1),
         lambda sums: {"f1": 100 * sums[..., 0] / sums[..., 2], "exact": 100 * sums[..., 1] / sums[..., 2]},
-        parts[:, 1] > 0,
     )
 
 

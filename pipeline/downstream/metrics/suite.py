@@ -1,4 +1,4 @@
-"""The score of a suite of tasks: GLUE's (Wang et al. 2018).
+"""The score of a suite of tasks, such as GLUE's (Wang et al. 2018).
 
 A task's score is the mean of its metrics; the score of the suite is the mean over its tasks. Published averages are not
 all alike: the leaderboard has WNLI and counts MNLI once, as the mean of its two test sets; Devlin et al. 2019 leave
@@ -7,8 +7,8 @@ WNLI out and count MNLI twice. So what was done is said beside the number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from data_prep.errors import UserError, choices
@@ -27,7 +27,6 @@ GLUE = {
 }
 """Metrics of each task; `mnli-mm` is the test set of MNLI that is not of the genres that it was trained on."""
 _TWO_SETS = ("mnli", "mnli-mm")
-_CONTINUED = "RTE, MRPC and STS-B"
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,29 @@ class SuiteScore:
     protocol: str
 
 
+def suite_score(
+    name: str, metrics: Mapping[str, Sequence[str]], values: Mapping[str, Mapping[str, float]], split: str, seeds: int
+) -> SuiteScore:
+    """The mean over a suite's tasks of the mean of each one's metrics.
+
+    name: of the suite. metrics: names of those of each task. values: percentages by task and metric; those of metrics
+    that a task does not count are left out. split, seeds: which rows, and how many repetitions `values` are means of,
+    for the protocol. UserError for a task of another name, for one that lacks a metric, and if no task is there.
+    """
+    scores: dict[str, float] = {}
+    for task, of_task in values.items():
+        if task not in metrics:
+            raise UserError(f"{name} has no task {task!r}; {choices(task, metrics)}.")
+        lacking = [metric for metric in metrics[task] if metric not in of_task]
+        if lacking:
+            counted_by, absent = " and ".join(metrics[task]), " and no ".join(lacking)
+            raise UserError(f"{task} counts by {counted_by}, of which it has no {absent}.")
+        scores[task] = fmean(of_task[metric] for metric in metrics[task])
+    if not scores:
+        raise UserError(f"no task of {name} is there to be averaged; allowed: {', '.join(metrics)}.")
+    return _suite(name, scores, len(metrics), [task for task in metrics if task not in scores], split, seeds)
+
+
 def glue_score(
     values: Mapping[str, Mapping[str, float]],
     split: str,
@@ -49,49 +71,40 @@ def glue_score(
     mnli_twice: bool = False,
     from_mnli: bool = False,
 ) -> SuiteScore:
-    """The GLUE score of percentages by task and metric.
+    """The GLUE score, as `suite_score` gives it, by the protocol that is asked for.
 
-    split, seeds: which rows, and how many repetitions `values` are means of, for the protocol. wnli: whether it is in.
-    mnli_twice: each of MNLI's test sets is a task of its own. from_mnli: whether RTE, MRPC and STS-B began with a
-    network that was fine-tuned on MNLI. Metrics that a task does not count are left out. UserError for a task of
-    another name, for one that lacks a metric, and if no task is there.
+    wnli: whether it is in. mnli_twice: each of MNLI's test sets is a task of its own. from_mnli: whether RTE, MRPC and
+    STS-B began with a network that was fine-tuned on MNLI, for the protocol.
     """
-    scores: dict[str, float] = {}
-    for task, metrics in values.items():
-        if task not in GLUE:
-            raise UserError(f"GLUE has no task {task!r}; {choices(task, GLUE)}.")
-        lacking = [name for name in GLUE[task] if name not in metrics]
-        if lacking:
-            raise UserError(
-                f"{task} counts by {' and '.join(GLUE[task])}, of which it has no {' and no '.join(lacking)}."
-            )
-        scores[task] = fmean(metrics[name] for name in GLUE[task])
-    if not wnli:
-        scores.pop("wnli", None)
-    expected = [task for task in GLUE if task != "wnli" or wnli]
-    missing = tuple(task for task in expected if task not in scores)
-    counted = dict(scores)
-    sets = [counted[name] for name in _TWO_SETS if name in counted]
+    tasks = {task: metrics for task, metrics in GLUE.items() if wnli or task != "wnli"}
+    given = {task: metrics for task, metrics in values.items() if wnli or task != "wnli"}
+    made = suite_score("GLUE", tasks, given, split, seeds)
+    scores = dict(made.tasks)
     if not mnli_twice:
-        expected.remove("mnli-mm")
-        counted.pop("mnli-mm", None)
-        if sets:
-            counted["mnli"] = fmean(sets)
-    if not counted:
-        raise UserError(f"no task of GLUE is there to be averaged; allowed: {', '.join(expected)}.")
-    protocol = (
-        f"Mean of {len(counted)} of {len(expected)} tasks of GLUE on {split}, "
-        f"{'one seed' if seeds == 1 else f'means of {seeds} seeds'}; a task's score is the mean of its metrics. "
-        f"WNLI is {'in' if 'wnli' in counted else 'not in'}; {_about_mnli(scores, mnli_twice)}; {_CONTINUED} "
+        sets = [scores.pop(name) for name in _TWO_SETS if name in scores]
+        scores |= {"mnli": fmean(sets)} if sets else {}
+    made = _suite("GLUE", scores, len(tasks) - (not mnli_twice), made.missing, split, seeds)
+    about = (
+        f" WNLI is {'in' if 'wnli' in scores else 'not in'}; {_about_mnli(given, mnli_twice)}; RTE, MRPC and STS-B "
         f"{'begin' if from_mnli else 'do not begin'} with a network fine-tuned on MNLI."
+    )
+    return replace(made, protocol=made.protocol + about)
+
+
+def _suite(
+    name: str, scores: dict[str, float], num_tasks: int, missing: Sequence[str], split: str, seeds: int
+) -> SuiteScore:
+    protocol = (
+        f"Mean of {len(scores)} of {num_tasks} tasks of {name} on {split}, "
+        f"{'one seed' if seeds == 1 else f'means of {seeds} seeds'}; a task's score is the mean of its metrics."
     )
     if missing:
         protocol += f" Missing: {', '.join(missing)}."
-    return SuiteScore(fmean(counted.values()), counted, missing, protocol)
+    return SuiteScore(fmean(scores.values()), scores, tuple(missing), protocol)
 
 
-def _about_mnli(scores: Mapping[str, float], twice: bool) -> str:
-    there = [name for name in _TWO_SETS if name in scores]
+def _about_mnli(values: Collection[str], twice: bool) -> str:
+    there = [name for name in _TWO_SETS if name in values]
     if not there:
         return "MNLI is not in"
     if len(there) == 1:

@@ -55,7 +55,7 @@ def test_two_runs_beside_each_other(home: Home, tmp_path: Path, capsys: pytest.C
     new = made(home, tmp_path, {"reviews": predictions(part(0.85, draw=2))})
     differences.show([old, new], False)
     printed = capsys.readouterr().out
-    assert "reviews (test)" in printed and "+15.00" in printed and "McNemar" in printed
+    assert "reviews (test)" in printed and "+15.00" in printed and "McNemar's test" in printed
     assert f"{new} is better than {old} by 15.00 points of accuracy" in " ".join(printed.split())
     differences.show([old, "last"], True)
     told = json.loads(capsys.readouterr().out)

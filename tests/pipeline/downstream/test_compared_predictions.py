@@ -24,8 +24,10 @@ def test_what_differs_beyond_noise() -> None:
         "Beyond noise in reviews (test) new is better than old by 15.00 points of accuracy (p < 0.001). Not told "
         "apart from old: as-old in reviews (test)."
     )
-    assert made.table.rows[1][4:] == ["85.00", "**+15.00**", made.table.rows[1][6], "< 0.001", "McNemar"]
-    low, high = map(float, made.table.rows[1][6].split(" … "))
+    *cells, interval, p = made.table.rows[1][3:]
+    assert (cells, p) == (["85.00", "**+15.00**"], "< 0.001")
+    assert "differences from old; p of McNemar's test, corrected for 2 by Holm" in made.about
+    low, high = map(float, interval.split(" … "))
     assert 8 < low < 15 < high < 22
 
 
@@ -39,10 +41,10 @@ def test_a_run_that_is_worse_is_called_so() -> None:
 def test_seeds_are_averaged_and_bootstrapped() -> None:
     made = compare({"a": seeds([0.70, 0.72]), "b": seeds([0.90, 0.92, 0.94])})
     first, second = made.lines[:2]
-    assert (first.seeds, second.seeds, second.test) == (2, 3, "paired bootstrap")
+    assert (first.seeds, second.seeds, second.test) == (2, 3, "a paired bootstrap")
     assert first.spread == pytest.approx(2**0.5) and second.spread == pytest.approx(2)
     assert second.difference is not None and second.difference.value == pytest.approx(21)
-    assert second.is_told_apart and made.table.rows[0][4] == "71.00 ± 1.41"
+    assert second.is_told_apart and made.table.rows[0][3] == "71.00 ± 1.41"
     unsure = compare({"a": seeds([0.70, 0.95]), "b": seeds([0.90, 0.92, 0.94])})
     assert not unsure.lines[1].is_told_apart, "two seeds that differ by 25 points"
 
@@ -110,7 +112,7 @@ def test_answers_and_entities_are_compared_by_their_own_rules() -> None:
 
     made = compare({"a": run(30), "b": run(15)})
     assert [round(line.score) for line in made.lines] == [50, 75, 50, 75]
-    assert all(line.is_told_apart and line.test == "paired bootstrap" for line in made.lines[1::2])
+    assert all(line.is_told_apart and line.test == "a paired bootstrap" for line in made.lines[1::2])
 
 
 def test_more_questions_need_more_evidence() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from data_prep.errors import UserError
-from pipeline.downstream.metrics.suite import GLUE, glue_score
+from pipeline.downstream.metrics.suite import GLUE, glue_score, suite_score
 
 ORDER = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "mnli-mm", "qnli", "rte", "wnli")
 SMALL_BERTS = {  # test set; MRPC and QQP as F1/accuracy, STS-B as Pearson/Spearman (Turc et al. 2019, released models)
@@ -49,10 +49,19 @@ def test_what_is_missing_is_said() -> None:
     assert found.score == pytest.approx(60), "a metric that the task does not count is left out"
     assert found.missing == ("sst2", "mrpc", "stsb", "qqp", "mnli-mm", "qnli", "wnli")
     assert found.protocol == (
-        "Mean of 3 of 9 tasks of GLUE on dev, means of 5 seeds; a task's score is the mean of its metrics. WNLI is not "
-        "in; of MNLI's two test sets only mnli is in; RTE, MRPC and STS-B begin with a network fine-tuned on MNLI. "
-        "Missing: sst2, mrpc, stsb, qqp, mnli-mm, qnli, wnli."
+        "Mean of 3 of 9 tasks of GLUE on dev, means of 5 seeds; a task's score is the mean of its metrics. Missing: "
+        "sst2, mrpc, stsb, qqp, mnli-mm, qnli, wnli. WNLI is not in; of MNLI's two test sets only mnli is in; RTE, "
+        "MRPC and STS-B begin with a network fine-tuned on MNLI."
     )
+
+
+def test_any_suite() -> None:
+    metrics = {"tnews": ("accuracy",), "afqmc": ("accuracy", "f1"), "csl": ("accuracy",)}
+    made = suite_score(
+        "CLUE", metrics, {"tnews": {"accuracy": 50}, "afqmc": {"accuracy": 70, "f1": 30, "exact": 9}}, "dev", 1
+    )
+    assert (made.score, made.tasks, made.missing) == (50, {"tnews": 50, "afqmc": 50}, ("csl",))
+    assert made.protocol.startswith("Mean of 2 of 3 tasks of CLUE on dev, one seed;")
 
 
 def test_what_cannot_be_averaged_is_refused() -> None:
