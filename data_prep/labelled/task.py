@@ -60,6 +60,23 @@ class Part(Settings):
     label: str | None = None
     """Column with the answer; null: as the task's others."""
 
+    @field_validator("only", mode="before")
+    @classmethod
+    def _numbers_as_texts(cls, value: Any) -> Any:
+        """Values of columns are texts, also those that YAML reads as numbers."""
+        if not isinstance(value, Mapping):
+            return value
+        return {name: [*map(_text, of)] if isinstance(of, list) else _text(of) for name, of in value.items()}
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
 
 class TaskFile(Settings):
     """The settings of a task file."""
@@ -129,13 +146,19 @@ class TaskFile(Settings):
     @classmethod
     def _as_parts(cls, value: Any) -> Any:
         """A path, a part, or a list of either, as a list of parts."""
-        values = value if isinstance(value, list) else [value]
+        values = value if isinstance(value, list) else [] if value is None else [value]
         for item in values:
             if isinstance(item, Mapping) and (unknown := sorted(map(str, set(item) - set(Part.model_fields)))):
                 raise ValueError(f"{unknown[0]!r} is an unknown key; {choices(unknown[0], Part.model_fields)}")
-            if not isinstance(item, str | Mapping | Part):
+            if not isinstance(item, str | Mapping | Part) or (isinstance(item, Mapping) and "path" not in item):
                 raise ValueError("give a path, {path: …, language: …}, or a list of them")
         return [{"path": item} if isinstance(item, str) else item for item in values]
+
+    @field_validator("inputs", "metrics", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        """One name, or a list of them, as a list."""
+        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fits(self) -> TaskFile:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -268,6 +270,16 @@ def test_tsv(tmp_path: Path) -> None:
     rows = "".join(f"The {i}\tD N\n" for i in range(9))
     (tmp_path / "b.tsv").write_text(f"words\ttags\n{rows}")
     assert from_file(tmp_path / "b.tsv").task == "tagging"
+
+
+def test_parquet(tmp_path: Path) -> None:
+    splits = ["train", "train", "validation", "test"]
+    pq.write_table(pa.table({"text": list("abcd"), "label": [1, 0, 1, 0], "split": splits}), tmp_path / "a.parquet")
+    data = load(LabelledConfig(path=str(tmp_path / "a.parquet")), tmp_path)
+    assert [example.text for example in data.splits["train"]] == ["a", "b"] and data.labels == ["0", "1"]
+    pq.write_table(pa.table({"text": ["a", "b"], "lable": [1, 0]}), tmp_path / "b.parquet")
+    with pytest.raises(UserError, match=r"b\.parquet row 1 has the field 'lable'; expected"):
+        load(LabelledConfig(path=str(tmp_path / "b.parquet")), tmp_path)
 
 
 def test_whole_numbers_are_ordered_by_value(tmp_path: Path) -> None:

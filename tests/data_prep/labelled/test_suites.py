@@ -39,6 +39,13 @@ def cell(task: TaskFile, name: str, number: int) -> object:
     return f"{name} of row {number}"
 
 
+def nested(row: dict[str, object]) -> dict[str, object]:
+    """A row with `a.b` as b of an object a."""
+    outer = {name.partition(".")[0] for name in row if "." in name}
+    inner = {key: {name.partition(".")[2]: row[name] for name in row if name.startswith(f"{key}.")} for key in outer}
+    return {name: value for name, value in row.items() if "." not in name} | inner
+
+
 def write(task: TaskFile, folder: Path) -> None:
     """Small files of every split of a task, laid out as it says."""
     for split in ("train", "validation", "test", "predict"):
@@ -58,11 +65,7 @@ def write(task: TaskFile, folder: Path) -> None:
                 lines = ["\t".join(str(row.get(name, '"')) for name in names) for row in rows]
                 path.write_text("\n".join([*([] if header else ["\t".join(names)]), *lines]))
             else:
-                nested = [{name.partition(".")[0]: {} for name in row if "." in name} | row for row in rows]
-                for row in nested:
-                    for name in [name for name in row if "." in name]:
-                        row[name.partition(".")[0]][name.partition(".")[2]] = row.pop(name)
-                path.write_text("\n".join(json.dumps(row) for row in nested))
+                path.write_text("\n".join(json.dumps(nested(row)) for row in rows))
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given
@@ -369,6 +372,36 @@ def test_the_files_of_a_task(tmp_path: Path) -> None:
     assert [path.name for path in files_of(task, tmp_path, ["train"])] == ["en.csv", "de.csv"]
 
 
+def test_names_and_numbers_in_place_of_lists_and_texts() -> None:
+    values = {
+        "train": None,
+        "test": {"path": "a", "inputs": "x", "only": {"k": [1, 2], "l": 3}},
+        "inputs": "y",
+        "metrics": "f1",
+    }
+    task = task_of(values, "task")
+    assert (task.train, task.inputs, task.metrics) == ([], ["y"], ["f1"])
+    assert (task.test[0].inputs, task.test[0].only) == (["x"], {"k": ["1", "2"], "l": "3"})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"train": 3}, "task.train: found 3; give a path"),
+        ({"train": {"language": "en"}}, "task.train: found .*; give a path"),
+        ({"test": [{"path": 1}]}, "task.test.0: found 1; input should be a valid string"),
+        ({"test": [{"path": "a", "layout": "squat"}]}, "task.test.0: found 'squat'; input should be 'table', 'squad'"),
+        ({"head": "clas"}, "task.head: found 'clas'; input should be 'class'"),
+        ({"separator": "ab"}, "task.separator: found 'ab'; one character parts columns"),
+        ({"max_rejects": -1}, "task.max_rejects: found -1"),
+        ({"lables": []}, "task.lables: unknown key; .*did you mean labels"),
+    ],
+)
+def test_settings_that_cannot_be_meant(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.compile(message)):
+        task_of(values, "task")
+
+
 def test_settings_that_are_left_out_are_those_of_a_plain_table() -> None:
     task = TaskFile()
     assert (task.layout, task.predicts, task.label, task.quotes, task.classes) == ("table", "class", "label", True, {})
@@ -395,6 +428,19 @@ def test_quoted_rows_come_back(tmp_path_factory: pytest.TempPathFactory, rows: l
     (folder / "task.yaml").write_text("validation: a.csv\ninputs: [a, b]\nlabels: ['0', '1']")
     data = load_task(folder / "task.yaml")
     assert [(row.text, row.text_pair) for row in data.splits["validation"]] == rows
+
+
+@given(ROWS)
+def test_rows_of_other_formats_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    objects = [{"a": first, "b": second, "label": 1} for first, second in rows]
+    (folder / "lines.jsonl").write_bytes("\n".join(json.dumps(row, ensure_ascii=False) for row in objects).encode())
+    (folder / "list.json").write_text(json.dumps(objects, indent=1))
+    pq.write_table(pa.Table.from_pylist(objects), folder / "rows.parquet")
+    for name in ("lines.jsonl", "list.json", "rows.parquet"):
+        (folder / "task.yaml").write_text(f"validation: {name}\ninputs: [a, b]\nlabels: ['0', '1']")
+        data = load_task(folder / "task.yaml")
+        assert [(row.text, row.text_pair) for row in data.splits["validation"]] == rows
 
 
 UNQUOTED = CELLS.filter(lambda cell: not re.search("[\t\n\r]", cell))
