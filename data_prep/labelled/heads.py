@@ -83,7 +83,8 @@ def _label(row: Row, columns: Columns, value: object) -> str:
     if columns.classes is None or name in columns.classes.values():
         return name if columns.classes is None else columns.classes.get(name, name)
     if name not in columns.classes:
-        raise UserError(f"{row.where}: the label {name!r} in {columns.label!r}; {choices(name, columns.classes)}")
+        known = choices(name, columns.classes, f"labels in {columns.task}")
+        raise UserError(f"{row.where}: the label {name!r} in {columns.label!r}; {known}")
     return columns.classes[name]
 
 

@@ -92,6 +92,8 @@ def _read(
     for path in paths_of(part, folder):
         shown = str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name
         for row in READERS[part.layout or task.layout](path, asked, reading):
+            if not isinstance(row, UserError):
+                row.fields.update(part.fields)
             if isinstance(row, UserError) or all(_is_asked(row, name, part.only[name], task) for name in part.only):
                 yield row if isinstance(row, UserError) else row._replace(place=shown + row.place[len(path.name) :])
 
@@ -184,8 +186,9 @@ def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None
     train, drafts["train"] = drafts["train"], []
     for content, draft in zip(contents, train, strict=True):
         drafts[split_of[content]].append(draft)
-    if not drafts["train"]:
-        raise UserError(f"{name}: split leaves no rows for train; give more rows, or smaller shares")
+    for split, asked in (("train", 1), ("validation", share.validation), ("test", share.test)):
+        if asked and not drafts[split]:
+            raise UserError(f"{name}: split leaves no rows for {split}; give more rows, other shares, or files for it")
 
 
 def _labels(task: TaskFile, drafts: dict[str, list[Draft]], reading: Reading) -> list[str]:

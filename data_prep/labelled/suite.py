@@ -112,7 +112,7 @@ def open_suite(name_or_path: str, folder: Path) -> Suite:
         there, absent = _there(task, folder)
         if absent:
             lacking[name] = absent
-        if there.validation or there.test:
+        if _is_scored(task, there):
             tasks[name] = there
     if not tasks:
         first = next(iter(lacking))
@@ -154,8 +154,12 @@ def _tasks(suite: SuiteFile, path: Path) -> dict[str, TaskFile]:
 def _has_some(name: str, folder: Path) -> bool:
     """Whether a folder has a task of a packaged suite."""
     path = _path_of(name)
-    of_folder = [_there(task, folder)[0] for task in _tasks(_read(path), path).values()]
-    return any(task.validation or task.test for task in of_folder)
+    return any(_is_scored(task, _there(task, folder)[0]) for task in _tasks(_read(path), path).values())
+
+
+def _is_scored(task: TaskFile, there: TaskFile) -> bool:
+    """Whether what is there of a task has rows to score: those it names, or a share of train if it names none."""
+    return bool(there.validation or there.test or (there.train and not (task.validation or task.test)))
 
 
 def _few(files: list[str]) -> str:

@@ -49,6 +49,8 @@ class Part(Settings):
     """Language of the rows, or the column that names it; a list with `{language}` in the path."""
     part: str = ""
     """Name of these rows, if they are reported apart."""
+    fields: dict[str, str] = Field(default={})
+    """Columns that all rows of these files have, such as the label of a file with rows of one class."""
     only: dict[str, str | list[str]] = Field(default={})
     """Values of columns: rows with others are not read."""
     layout: Layout | None = None

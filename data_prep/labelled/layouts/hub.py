@@ -15,7 +15,7 @@ from typing import Any
 from data_prep.errors import UserError
 from data_prep.labelled.layouts import arrow, table
 from data_prep.labelled.rows import Asked, Reading, Row
-from data_prep.opening.files import UnfitError, inside, read_json
+from data_prep.opening.files import UnfitError, checked, inside, read_json
 
 _DICT, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 _NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -25,6 +25,7 @@ def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError
     """The rows of one split of a folder. UserError if there is none, or if its files are not whole."""
     if not path.is_dir():
         raise UserError(f"{path} is no folder of a data set; give one, or the layout table for a file")
+    checked(path)
     if code := sorted(file.name for file in path.glob("*.py")):
         reading.notes.append(f"{', '.join(code)} of {path.name}: code, which is not run")
     split = "test" if asked.split == "predict" else asked.split

@@ -77,7 +77,7 @@ def _of_text(path: Path, stream: BinaryIO, asked: Asked, reading: Reading) -> _N
     if asked.quotes:
         yield from _separated_rows(path, stream, usual, asked, reading)
     else:
-        yield from _named(path, _lines(path, stream, usual), asked, reading)
+        yield from _named(path, _lines(path, stream, usual, len(asked.columns)), asked, reading)
 
 
 def decoded(path: Path, stream: BinaryIO, encoding: str | None) -> BinaryIO:
@@ -152,8 +152,12 @@ def _checked(path: Path, record: tuple[int, list[str]] | Reject) -> tuple[int, l
     return line, cells
 
 
-def _lines(path: Path, stream: BinaryIO, delimiter: str) -> Iterator[tuple[int, list[str] | UserError]]:
-    """Cells of a file without quoting: a row is what ends in a line feed, whatever other line ends it holds."""
+def _lines(path: Path, stream: BinaryIO, delimiter: str, width: int) -> Iterator[tuple[int, list[str] | UserError]]:
+    """Cells of a file without quoting: a row is what ends in a line feed, whatever other line ends it holds.
+
+    Of `width` columns between blanks the last one is the rest of the line.
+    """
+    most = width - 1 if delimiter == " " and width else -1
     lines = Lines(stream)
     for raw in lines:
         if raw is None:
@@ -161,7 +165,7 @@ def _lines(path: Path, stream: BinaryIO, delimiter: str) -> Iterator[tuple[int, 
             continue
         text = raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
         if text:
-            yield _checked(path, (lines.number, text.split(delimiter)))
+            yield _checked(path, (lines.number, text.split(delimiter, most)))
 
 
 def _named(

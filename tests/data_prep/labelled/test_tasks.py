@@ -279,6 +279,11 @@ CSV = {"a.csv": "text,label\nu,1\nv,0\n"}
             r"line 2: the label '1' in 'label'; allowed: 0, 10",
         ),
         (CSV, {}, "inputs: missing"),
+        (
+            CSV,
+            {"inputs": ["text"], "train": "a.csv", "validation": []},
+            "split leaves no rows for validation; give more",
+        ),
         (CSV, {"inputs": ["text"], "head": "choice"}, "choices: name the column"),
         (CSV, {"inputs": ["text"], "head": "answer"}, "inputs: name the column with the context and that with the"),
         (
