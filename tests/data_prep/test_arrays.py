@@ -220,7 +220,8 @@ def test_a_corpus_that_was_changed_is_named(tmp_path: Path, folder: Path) -> Non
 
 
 def test_what_only_text_has_is_refused(tmp_path: Path, folder: Path) -> None:
-    for settings_ in ({"text_field": "x"}, {"id_field": "x"}, {"corpus": "web"}):
+    of_text: list[dict[str, Any]] = [{"text_field": "x"}, {"id_field": "x"}, {"corpus": "web"}]
+    for settings_ in of_text:
         source = SourceConfig(path=str(folder), **settings_)
         with pytest.raises(UserError, match="which is for text; leave it out"):
             ingest_arrays([source], TableConfig(), 0, SplitConfig(), 0, tmp_path / "out", tmp_path / "down")

@@ -35,7 +35,8 @@ def run(
 ) -> tuple[dict[str, Any], Path]:
     sources = [SourceConfig(path=str(path), **source) for path in paths]
     folder = tmp_path / out
-    config = CleanConfig(**({"max_rejects": 1.0} | (clean or {})))
+    cleaning: dict[str, Any] = {"max_rejects": 1.0, **(clean or {})}
+    config = CleanConfig(**cleaning)
     summary = ingest(sources, config, split or SplitConfig(), seed, folder, tmp_path / "downloads")
     return summary, folder
 

@@ -244,7 +244,7 @@ def test_rows_without_special_tokens_and_of_one_token() -> None:
     rows = {name: Ragged.concat([column, Ragged.from_rows([[]], np.uint16)]) for name, column in rows.items()}  # type: ignore[list-item]
     corrupted = corruption(rate=1, unit="token", replace="masks", rotate=1)(rows, Draws(1, 0, np.arange(3)))
     assert [ragged(corrupted, "seen").row(row).tolist() for row in range(3)] == [[MASK], [MASK] * 3, []]
-    framed = {"input": Ragged.from_rows([[BOS, EOS], [EOS]], np.uint16)}
+    framed: Rows = {"input": Ragged.from_rows([[BOS, EOS], [EOS]], np.uint16)}
     alone = corruption(permute=0, rate=0.5, unit="token", insert=0.5)(framed, Draws(1, 0, np.arange(2)))
     assert [ragged(alone, "seen").row(row).tolist() for row in range(2)] == [[BOS, MASK, EOS], [EOS, MASK]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ CONFIGS = st.builds(
 )
 
 
-def spans(**options) -> MaskedSpans:
+def spans(**options) -> Any:
     return MaskedSpans(MaskedSpansConfig(kind="masked-spans", **options), SPECIALS)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,12 +11,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_prep.corruptions import masking as module
-from data_prep.corruptions.masking import CHOOSE, FATE, RANDOM, MaskingConfig, corrupt, restore
+from data_prep.corruptions.masking import CHOOSE, FATE, RANDOM, MaskingConfig, restore
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
-from data_prep.shards.rows import Ragged, Rows, Specials, concat, num_rows, ragged, take
+from data_prep.shards.rows import Ragged, Specials, concat, num_rows, ragged, take
 
 PAD, UNK, CLS, SEP, MASK = range(5)
+corrupt: Any = module.corrupt  # all columns are Ragged here
 SPECIALS = Specials(cls=CLS, sep=SEP, pad=PAD, mask=MASK, unk=UNK, vocabulary=1000, all=frozenset({500}))
 
 
@@ -26,13 +29,13 @@ def drawn(count: int, seed: int = 1, epoch: int = 0) -> Draws:
     return Draws(key(seed, "corrupt", "test"), epoch, np.arange(count))
 
 
-def rows_of(tokens: list, word_start: list | None = None, **columns: list) -> Rows:
+def rows_of(tokens: list, word_start: list | None = None, **columns: list) -> dict[str, Any]:
     word_start = [[1] * len(row) for row in tokens] if word_start is None else word_start
-    rows: Rows = {"input": Ragged.from_rows(tokens, np.uint16), "word_start": Ragged.from_rows(word_start, np.uint8)}
+    rows = {"input": Ragged.from_rows(tokens, np.uint16), "word_start": Ragged.from_rows(word_start, np.uint8)}
     return rows | {name: Ragged.from_rows(column, np.uint8) for name, column in columns.items()}
 
 
-def text(count: int, length: int, seed: int = 0, inside: float = 0.3) -> Rows:
+def text(count: int, length: int, seed: int = 0, inside: float = 0.3) -> dict[str, Any]:
     """`count` rows of [CLS] … [SEP], 30 % of whose pieces are inside a word."""
     rng = np.random.default_rng(seed)
     tokens = rng.choice(SPECIALS.ordinary, (count, length))
@@ -40,7 +43,7 @@ def text(count: int, length: int, seed: int = 0, inside: float = 0.3) -> Rows:
     return rows_of(list(tokens), list(rng.random((count, length)) >= inside))
 
 
-def same(a: Rows, b: Rows) -> bool:
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return a.keys() == b.keys() and all(
         np.array_equal(a[name].values, b[name].values)
         and np.array_equal(a[name].offsets, b[name].offsets)
@@ -50,7 +53,7 @@ def same(a: Rows, b: Rows) -> bool:
 
 
 @st.composite
-def batches(draw) -> Rows:
+def batches(draw) -> dict[str, Any]:
     """Rows of 0 … 30 tokens: text, every special and padding, words and phrases of any length."""
     token = st.sampled_from([PAD, UNK, CLS, SEP, MASK, 500, *range(5, 105)])
     tokens = draw(st.lists(st.lists(token, max_size=30), min_size=1, max_size=6))
@@ -68,7 +71,7 @@ CONFIGS = st.builds(
 )
 
 
-def unit_starts(rows: Rows, number: int, unit: str) -> list[bool]:
+def unit_starts(rows: dict[str, Any], number: int, unit: str) -> list[bool]:
     """Which tokens of a row begin a word or a phrase."""
     if unit != "phrase":
         return (rows["word_start"].row(number) != 0).tolist()
@@ -87,7 +90,7 @@ def reference(row: np.ndarray, starts: np.ndarray, config: MaskingConfig, draws:
         else:
             words[-1].append(position)
     length = int((row != PAD).sum())
-    budget = min(config.max_predictions, max(1, round(config.rate * length)))
+    budget = min(config.max_predictions or 1 << 16, max(1, round(config.rate * length)))
     order = [(int(draws.bits(CHOOSE, word[0], number)) >> 32, place) for place, word in enumerate(words)]
     chosen: list[int] = []
     for _, place in sorted(order):
@@ -177,7 +180,7 @@ def test_budgets_are_exact_and_specials_and_padding_never_chosen(rows, config):
     assert not np.isin(corrupted["target_ids"].values, sorted(SPECIALS.all)).any()
     for number in range(num_rows(rows)):
         row, count = rows["input"].row(number), corrupted["target_ids"].lengths[number]
-        budget = min(config.max_predictions, max(1, round(config.rate * (row != PAD).sum())))
+        budget = min(config.max_predictions or 1 << 16, max(1, round(config.rate * (row != PAD).sum())))
         candidates = (~SPECIALS.is_special[row]).sum()
         assert count <= budget
         if config.unit == "token":

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.corruptions.slots import FATE, SLOT, SlotsConfig, build
+from data_prep.corruptions import slots as module
+from data_prep.corruptions.slots import FATE, SLOT, SlotsConfig
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, num_rows
 from tests.data_prep.corruptions.test_masking import CLS, MASK, PAD, SEP, SPECIALS, batches, drawn, rows_of, text
 
+build: Any = module.build  # all columns are Ragged here
 GOLDEN = ([1, 3, 3, 7, 15], [CLS, MASK, 11, MASK, *range(13, 24), MASK, 25, SEP])
 
 

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ from hypothesis import strategies as st
 from data_prep.errors import UserError
 from data_prep.shards.format import INDEX
 from data_prep.shards.reader import ShardDamaged, Shards
-from data_prep.shards.rows import Ragged, Rows, num_rows, take
+from data_prep.shards.rows import Ragged, Rows, num_rows, ragged, take
 from data_prep.shards.writer import ShardWriter, join
 
 ROWS, PER_SHARD, PER_BATCH = 500, 200, 64
 
 
-def example(count: int = ROWS, length: int | None = None) -> Rows:
+def example(count: int = ROWS, length: int | None = None) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     lengths = np.full(count, length) if length else rng.integers(0, 20, count)
     total = int(lengths.sum())
@@ -44,7 +45,7 @@ def write(folder: Path, rows: Rows, sizes: list[int] | None = None, **settings) 
     return writer.close({"config": {"seed": 1}})
 
 
-def same(actual: Rows, expected: Rows) -> bool:
+def same(actual: dict[str, Any], expected: Rows) -> bool:
     def equal(a: np.ndarray, b: np.ndarray) -> bool:
         b = b.view(np.uint8) if b.dtype == bool else b
         return a.dtype == b.dtype and np.array_equal(a, b)
@@ -52,7 +53,7 @@ def same(actual: Rows, expected: Rows) -> bool:
     return set(actual) == set(expected) and all(
         equal(actual[name].values, column.values) and equal(actual[name].offsets, column.offsets)
         if isinstance(column, Ragged)
-        else equal(actual[name], column)
+        else equal(np.asarray(actual[name]), column)
         for name, column in expected.items()
     )
 
@@ -108,7 +109,7 @@ def test_consecutive_rows_across_batches_and_shards(written):
 
 
 def test_a_batch_is_views_of_the_mapped_file(written):
-    shards = Shards(written)
+    shards: Any = Shards(written)
     batch = shards.batch(1)
     assert same(batch, take(example(), np.arange(64, 128)))
     for column in batch.values():
@@ -124,7 +125,7 @@ def test_blocks_are_rows_of_one_length(tmp_path):
     rows = example(length=16)
     index = write(tmp_path, rows, layout="blocks")
     assert index["columns"]["input"] == "fixed_size_list<item: uint16>[16]"
-    shards = Shards(tmp_path)
+    shards: Any = Shards(tmp_path)
     assert same(shards.read(np.arange(ROWS)), rows)
     assert np.shares_memory(shards.batch(0)["input"].pad(16, 0), shards.batch(0)["input"].values)
     with pytest.raises(ValueError, match=r"layout blocks .* column input has 0 to 19"):
@@ -144,7 +145,7 @@ def test_rows_outside_are_refused(written):
 
 def test_no_rows(written, tmp_path):
     assert num_rows(Shards(written).read([])) == 0
-    assert Shards(written).read([])["input"].values.dtype == np.uint16
+    assert ragged(Shards(written).read([]), "input").values.dtype == np.uint16
     write(tmp_path, take(example(), []))
     assert Shards(tmp_path).rows == 0 and Shards(tmp_path).read([]) == {}
 
@@ -230,7 +231,7 @@ def test_a_damaged_index_is_named(copy):
         damaged = bytearray(sound)
         damaged[position] ^= 4
         path.write_bytes(damaged)
-        if json_equal(damaged, sound):
+        if json_equal(bytes(damaged), sound):
             continue
         with pytest.raises(ShardDamaged, match=r"index\.json cannot be trusted"):
             Shards(copy)

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from data_prep.errors import UserError
 from data_prep.shards.reader import ShardDamaged, Shards
 from data_prep.shards.remote import RemoteShards, open_shards
-from data_prep.shards.rows import Ragged
+from data_prep.shards.rows import Ragged, ragged
 from data_prep.shards.writer import ShardWriter
 from data_prep.sources import config, files
 from data_prep.sources.config import SourceConfig, digest, licence, parts, snapshot
@@ -306,12 +306,12 @@ def test_shards_are_read_where_they_lie(remote: str, tmp_path: Path) -> None:
     here, there = Shards(tmp_path / "shards"), open_shards(remote, tmp_path / "cache")
     for index in (np.arange(500), np.array([499, 3, 3, 250]), np.arange(0)):
         expected, actual = here.read(index), there.read(index)
-        assert actual["input"].values.tolist() == expected["input"].values.tolist()  # type: ignore[union-attr]
-        assert actual["frames"].values.tobytes() == expected["frames"].values.tobytes()  # type: ignore[union-attr]
-        assert np.array_equal(actual["label"], expected["label"])
+        assert ragged(actual, "input").values.tolist() == ragged(expected, "input").values.tolist()
+        assert ragged(actual, "frames").values.tobytes() == ragged(expected, "frames").values.tobytes()
+        assert np.array_equal(np.asarray(actual["label"]), np.asarray(expected["label"]))
     assert there.verify() == [] and len(there) == 500
     again = pickle.loads(pickle.dumps(there))
-    assert again.read([7])["input"].values.tolist() == here.read([7])["input"].values.tolist()
+    assert ragged(again.read([7]), "input").values.tolist() == ragged(here.read([7]), "input").values.tolist()
 
 
 def test_what_was_fetched_is_not_fetched_again(remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,8 @@ def known(folder: Path) -> Vocabulary:
     return Vocabulary(load(folder), specials(folder))
 
 
-def written(folder: Path, *parts: Rows, **how: int) -> Shards:
-    writer = ShardWriter(folder, **{"rows_per_shard": 1000, **how})
+def written(folder: Path, *parts: Rows, rows_per_shard: int = 1000, **how: Any) -> Shards:
+    writer = ShardWriter(folder, rows_per_shard, **how)
     for part in parts:
         writer.write(part)
     writer.close()

@@ -95,7 +95,8 @@ def test_decimal_commas_are_found_and_told(tmp_path: Path) -> None:
     assert columns_of(tmp_path / "out")["a"] == [1.5, 1234.25, 3]
     assert summary["notes"] == ["column 'a' is read with decimal commas (10 values have one)"]
     (tmp_path / "t.tsv").write_text("a\tb\n" + "1,500\tx\n2,250\ty\n" * 5)
-    for decimal, read in ((None, 1500), (".", 1500), (",", 1.5)):
+    marks: list[tuple[Any, float]] = [(None, 1500), (".", 1500), (",", 1.5)]
+    for decimal, read in marks:
         config = TableConfig(decimal=decimal)
         ingested(tmp_path / "t.tsv", out=tmp_path / "again", config=config)
         assert columns_of(tmp_path / "again")["a"][0] == read

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from data_prep.shards.rows import Rows, Specials, offsets_of
+from data_prep.shards.rows import Specials, offsets_of
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 
@@ -39,14 +40,14 @@ CORPORA = st.lists(st.lists(st.integers(1, 30), max_size=12), min_size=1, max_si
 
 
 def composed(
-    corpus: TokenCorpus, kind: str, length: int = 32, documents=None, epoch: int = 0, sources=None, **settings
-) -> Rows:
+    corpus: TokenCorpus, kind: Any, length: int = 32, documents=None, epoch: int = 0, sources=None, **settings
+) -> dict[str, Any]:
     config = ComposeConfig(kind=kind, length=length, **settings)
     documents = range(len(corpus)) if documents is None else documents
     return compose(corpus, config, SPECIALS, 1, "test", epoch, documents, sources).rows
 
 
-def parts(rows: Rows, number: int) -> list[list[int]]:
+def parts(rows: dict[str, Any], number: int) -> list[list[int]]:
     """The text between the special tokens of a row, checked for its frame."""
     row = rows["input"].row(number).tolist()
     assert row[0] == CLS and row[-1] == SEP
@@ -59,7 +60,7 @@ def document_of(corpus: TokenCorpus, token: int) -> int:
     return int(np.searchsorted(corpus.document_starts, token - 10, side="right")) - 1
 
 
-def same(a: Rows, b: Rows) -> bool:
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return a.keys() == b.keys() and all(
         np.array_equal(getattr(a[n], "values", a[n]), getattr(b[n], "values", b[n]))
         and np.array_equal(getattr(a[n], "offsets", 0), getattr(b[n], "offsets", 0))

@@ -6,6 +6,7 @@ In these corpora every token has an id of its own, so a row tells where its text
 from __future__ import annotations
 
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def create_instances_from_document(corpus: TokenCorpus, number: int, length: int
     return instances
 
 
-def windows(a: list[int], b: list[int], room: int) -> list[tuple[list[int], list[int]]]:
+def windows(a: list[int], b: list[int], room: int) -> list[tuple[list[int], ...]]:
     """The fewest pairs of stretches that hold all of a and b, evenly spaced, the shorter as long as there is room."""
     if len(a) + len(b) <= room:
         return [(a, b)]
@@ -180,9 +181,10 @@ def test_every_token_is_in_a_row_or_counted(corpus, kind, length, pack, per, cor
     """Of its own document, and as it comes back from corruption."""
     if kind == "nsp" and len(corpus.with_text) < 2:
         kind = "sop"
-    settings = {"per": per if kind == "raw" else "document", "pack": pack and kind != "stream"}
+    settings: dict[str, Any] = {"per": per if kind == "raw" else "document", "pack": pack and kind != "stream"}
     config = ComposeConfig(kind=kind, length=length, **settings)
-    rows, left_out = compose(corpus, config, SPECIALS, 1, "test", 0, range(len(corpus)))
+    composition = compose(corpus, config, SPECIALS, 1, "test", 0, range(len(corpus)))
+    rows: Any = composition.rows
     if corruption and not (corruption.get("kind") == "spans" and config.joins):
         chosen = build(config_of({"kind": "masked-lm", **corruption}), SPECIALS)
         rows = chosen.restore(chosen(rows, Draws(1, 0, np.arange(num_rows(rows)))))
@@ -199,7 +201,7 @@ def test_every_token_is_in_a_row_or_counted(corpus, kind, length, pack, per, cor
     kept = set(ids.tolist())
     alone = [number for number, count in enumerate(np.diff(corpus.document_offsets)) if count == 1]
     missing = set(corpus.tokens.tolist()) - kept
-    assert len(missing) == left_out
+    assert len(missing) == composition.left_out
     expected = [token for number in alone for token in range(*(10 + corpus.document_starts[number : number + 2]))]
     assert missing == (set(expected) if kind == "sop" else set())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def paragraph_starts(corpus: TokenCorpus) -> set[int]:
     return set(corpus.tokens[corpus.sentence_offsets[:-1][corpus.paragraph_start]].tolist())
 
 
-def made(corpus: TokenCorpus, **config) -> Rows:
+def made(corpus: TokenCorpus, **config) -> dict[str, Any]:
     return compose(corpus, ComposeConfig(**config), ROLES, 0, "", 0, range(len(corpus))).rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -107,7 +108,8 @@ def test_a_trie_is_its_edges():
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {}
-    for kind, vocabulary in (("wordpiece", 160), ("byte-bpe", 300), ("character", 100)):
+    sizes: dict[Any, int] = {"wordpiece": 160, "byte-bpe": 300, "character": 100}
+    for kind, vocabulary in sizes.items():
         folders[kind] = tmp_path_factory.mktemp(kind)
         train(TokenizerConfig(kind=kind, vocabulary=vocabulary), TEXT * 20, folders[kind])
     return folders

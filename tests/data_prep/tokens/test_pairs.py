@@ -41,7 +41,7 @@ def test_a_random_partner_is_from_another_document_and_a_real_one_follows():
 def test_partners_are_uniform_over_the_other_documents_and_their_sentences():
     corpus = corpus_of([[1] * 3000, [], [1] * 4, [1] * 4, [1] * 4])
     rows = composed(corpus, "nsp", 8, documents=range(1), short_probability=0)
-    starts = np.array([parts(rows, n)[1][0] - 10 - 3000 for n in np.flatnonzero(rows["label"])])
+    starts = np.array([parts(rows, n)[1][0] - 10 - 3000 for n in np.flatnonzero(rows["label"]).tolist()])
     counts = np.bincount(starts, minlength=12)
     expected = len(starts) / 12
     assert len(starts) > 300 and ((counts - expected) ** 2 / expected).sum() < 11 + 5 * np.sqrt(22)
@@ -130,7 +130,7 @@ def test_the_ends_of_a_pair_do_not_tell_its_order():
 def test_sop_leaves_no_sentence_of_a_document_alone():
     corpus = corpus_of([[4, 4, 4, 4, 4], [30, 30, 30], [9]])
     rows, left_out = compose(corpus, ComposeConfig(kind="sop", length=19), SPECIALS, 1, "test", 0, range(3))
-    assert left_out == 9 and set(rows["document"].tolist()) == {0, 1}
+    assert left_out == 9 and set(np.asarray(rows["document"]).tolist()) == {0, 1}
     assert [sorted(chain(*parts(rows, n))) for n in range(2)] == [[*range(10, 22)], [*range(22, 30)]]
 
 

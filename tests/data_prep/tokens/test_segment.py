@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
-from data_prep.shards.rows import Ragged, Specials
+from data_prep.shards.rows import Ragged, Rows, Specials
 from data_prep.tokens import segment
 from data_prep.tokens.corpus import WordStarts, tokenise
 from data_prep.tokens.segment import Segmenter
@@ -31,7 +31,7 @@ def tokenizer() -> Tokenizer:
 def words(tokenizer: Tokenizer, *sentences: str) -> list[str]:
     tokens = tokenise(corpus(list(sentences)), tokenizer, segmenter=Segmenter("jieba", tokenizer))
     starts = np.flatnonzero(tokens.word_start).tolist()
-    pieces = [tokenizer.id_to_token(number) for number in tokens.tokens.tolist()]
+    pieces = [str(tokenizer.id_to_token(number)) for number in tokens.tokens.tolist()]
     return ["".join(pieces[a:b]) for a, b in zip(starts, [*starts[1:], len(pieces)], strict=True)]
 
 
@@ -54,7 +54,7 @@ def test_it_joins_characters_and_nothing_else(tokenizer: Tokenizer, sentences: l
     plain = tokenise(corpus(sentences), tokenizer)
     segmented = tokenise(corpus(sentences), tokenizer, segmenter=Segmenter("jieba", tokenizer))
     assert not (segmented.word_start & ~plain.word_start).any()  # only starts inside of words are lost
-    is_chinese = np.array([segment.is_chinese(tokenizer.id_to_token(i)[0]) for i in plain.tokens.tolist()], bool)
+    is_chinese = np.array([segment.is_chinese(str(tokenizer.id_to_token(i))[0]) for i in plain.tokens.tolist()], bool)
     assert (segmented.word_start == plain.word_start)[~is_chinese].all()
     before = np.append(False, is_chinese)[:-1]
     lost = plain.word_start & ~segmented.word_start
@@ -67,7 +67,7 @@ def test_words_are_masked_whole(tokenizer: Tokenizer) -> None:
     tokens = tokenise(corpus(["使用语言模型来预测下一个词的概率"]), tokenizer, segmenter=Segmenter("jieba", tokenizer))
     rows = 64
     size = len(tokens.tokens)
-    column = {
+    column: Rows = {
         "input": Ragged.from_lengths(np.tile(tokens.tokens, rows), [size] * rows),
         "word_start": Ragged.from_lengths(np.tile(tokens.word_start.view(np.uint8), rows), [size] * rows),
     }

@@ -23,7 +23,7 @@ from tests.data_prep.conftest import speech
 
 SENTENCES = [sentence for i in range(60) for sentence in speech(i).split("\n\n")]
 MIXED = [*SENTENCES, "Das Café öffnet: 今天下雨。", "今天我们在家。今天 مرحبا بالعالم 🎉🚀 déjà"]
-KINDS = ["wordpiece", "byte-bpe", "character"]
+KINDS: list[Any] = ["wordpiece", "byte-bpe", "character"]
 SIZE = 400
 
 
@@ -62,7 +62,8 @@ def test_special_ids_know_what_every_id_spells(folders: dict[str, Path], name: s
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     assert "".join(special.texts[number] for number in ids).replace(" ", "") == text.replace(" ", "")
     assert pickle.loads(pickle.dumps(special)).texts == special.texts
-    assert special == Specials(special.vocabulary, special.all, **dict(special.roles))
+    roles: dict[str, Any] = dict(special.roles)
+    assert special == Specials(special.vocabulary, special.all, **roles)
 
 
 def test_made_up_ids_spell_their_numbers() -> None:
@@ -369,7 +370,7 @@ def test_tokenizers_of_all_families_load(tmp_path: Path, shape: str) -> None:
         if role not in roles:
             with pytest.raises(UserError, match=f"needs a special token for {role}, and this tokenizer has none"):
                 getattr(loaded, role)
-    wanted = [role for role in ("eos", "unk") if role in roles]
+    wanted: list[Any] = [role for role in ("eos", "unk") if role in roles]
     train(TokenizerConfig(kind="pretrained", path=str(folder), roles=wanted), [], tmp_path / "ours")
     assert specials(tmp_path / "ours") == loaded
 

@@ -218,7 +218,7 @@ def test_batches_and_the_order_of_rows_do_not_matter(rows: int, size: int, seed:
         patch.setattr(transform_fit, "SAMPLE", sample)
         patch.setattr(transform_fit.Moments, "BLOCK", 16)
         table = mixed(max(rows, 2), seed)
-        config = {"scale": scale, "log": "auto"}
+        config: dict[str, Any] = {"scale": scale, "log": "auto"}
         whole = fit(table, **config)
         assert fit(table, size, **config).to_json() == whole.to_json()
         order = np.random.default_rng(seed).permutation(table.num_rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -146,7 +147,8 @@ def test_every_ngram_has_its_threshold() -> None:
     words = _text(*different(60), *different(60)).split()
     names = [name for name in GopherConfig.model_fields if "gram_" in name]
     for name, n in zip(names, range(2, 11), strict=True):
-        only = GopherConfig(**{other: None for other in names if other != name})
+        others: dict[str, Any] = {other: None for other in names if other != name}
+        only = GopherConfig(**others)
         kind = f"most frequent {n}-gram" if n < 5 else f"duplicate {n}-grams"
         text = (
             " ".join(words) if n > 4 else " ".join(words[:60] + [w for i in range(30) for w in ("the", "of", "a", "b")])

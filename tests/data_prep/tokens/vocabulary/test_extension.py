@@ -175,7 +175,7 @@ def test_fewer_new_pieces_than_asked_for_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_of_a_part_count_by_its_factor(kind: str, tmp_path: Path) -> None:
+def test_words_of_a_part_count_by_its_factor(kind: Any, tmp_path: Path) -> None:
     train(TokenizerConfig(kind=kind, **KINDS[kind]), OLD, tmp_path / "old")
     many, few = ["kubernetes"] * 40, ["zookeeper"] * 4
 
