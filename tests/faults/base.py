@@ -54,7 +54,9 @@ class Base:
         twice = (folder / "texts" / "document-00.txt").read_text()
         (folder / "texts" / "document-98.txt").write_text(twice)  # duplicates, so that rejects are written
         (folder / "texts" / "document-99.txt").write_text(twice.replace("winter", "summer", 1))
-        self.recipe: Recipe = load(str(path), None, list(SETTINGS))
+        recipe = load(str(path), None, list(SETTINGS))
+        assert isinstance(recipe, Recipe)
+        self.recipe = recipe
         self.downloads = folder / "downloads"
         self.store = Store(folder / "store")
         self.nodes: dict[str, Node] = {node.name: node for node in dag.nodes(self.recipe, self.downloads)}

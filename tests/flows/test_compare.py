@@ -45,7 +45,7 @@ def test_a_sweep_is_a_comparison_of_all_combinations() -> None:
     swept = sweep_of("bert", "tiny", ["train.steps=9", "seed=4"], ["train.lr=1e-3,2e-3", "train.clip=0.5,1.0"])
     assert swept.comparison.seeds == [4] and len(swept.trials) == 4
     assert list(swept.comparison.arms)[:2] == ["lr 1e-3, clip 0.5", "lr 1e-3, clip 1.0"]
-    recipe = swept.recipe(Trial("lr 2e-3, clip 0.5", 4))
+    recipe: Any = swept.recipe(Trial("lr 2e-3, clip 0.5", 4))
     assert (recipe.train.lr, recipe.train.clip, recipe.train.steps, recipe.seed) == (2e-3, 0.5, 9, 4)
     assert recipe.downstream == [], "pretraining alone"
 

@@ -122,7 +122,8 @@ def test_a_network_is_found_by_any_of_its_names(folder: Path, tmp_path: Path, mo
     for text in ("no such folder", "no artifact in", "no run is called", "no model is registered"):
         assert said(text, str(caught.value))
     asked = []
-    made = Artifact("pretrain-1", folder.parent, {"files": {f"{MODEL}/config.json": {}}}, {})
+    manifest: Any = {"files": {f"{MODEL}/config.json": {}}}
+    made = Artifact("pretrain-1", folder.parent, manifest)
     monkeypatch.setattr(Store, "check_whole", lambda self, artifact: artifact)
     monkeypatch.setattr(Store, "resolve", lambda self, key: asked.append(key) or known(key))
 

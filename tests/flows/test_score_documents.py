@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +49,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizers.train(TokenizerConfig(kind="wordpiece", vocabulary=64), texts(50), folder)
     torch.manual_seed(0)
     size = tokenizers.specials(folder).vocabulary
-    BertForMaskedLM(BertConfig(**tiny.NETWORK.config, vocab_size=size, initializer_range=0.5)).save_pretrained(folder)
+    shape: dict[str, Any] = tiny.NETWORK.config
+    BertForMaskedLM(BertConfig(**shape, vocab_size=size, initializer_range=0.5)).save_pretrained(folder)
     network, reader = PseudoLikelihood.open(folder, 32, 3, torch.device("cpu")), Texts(CleanConfig(), folder)
     normal = reader.tokens([[text] for text in texts(200, seed=1)])
     surprisals = network.surprisals(normal).mean()

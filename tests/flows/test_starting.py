@@ -48,8 +48,9 @@ def goes_on(folder: Path, other: Path) -> Path:
 def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_path: Path) -> None:
     other = tiny_predictions.recipe(tmp_path, "masked", steps=6)
     path = goes_on(tmp_path, other)
-    recipe = load(path)
-    assert recipe.network == load(other).network and recipe.tokenizer.path is None
+    recipe: Any = load(path)
+    other_recipe: Any = load(other)
+    assert recipe.network == other_recipe.network and recipe.tokenizer.path is None
     assert starting.stored_settings(recipe, (), home) == []
     asked: list[Any] = []
 
@@ -64,7 +65,7 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
     settings = starting.made_settings(recipe, ("placement.threads=1",), home, make)
     assert asked == [("tiny-masked", str(other), [])]
     assert starting.made_settings(recipe, (), home, make) == settings and len(asked) == 1
-    resolved = load(path, None, settings)
+    resolved: Any = load(path, None, settings)
     start = resolved.train.start
     assert start is not None and start.recipe is None and start.folder is not None
     assert (Path(start.folder).name, resolved.tokenizer.path) == (MODEL, start.folder)
@@ -73,7 +74,8 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
     assert load_of_resolved(resolved, tmp_path) == resolved, "a run is resumed from what was resolved"
 
     named = starting.asked_settings(str(path), start.folder)
-    assert load(path, None, named).train.start == start
+    renamed: Any = load(path, None, named)
+    assert renamed.train.start == start
     assert (
         starting.asked_settings(str(path), "100")
         == starting.asked_settings(str(path), "pretrain-abc@100")

@@ -26,7 +26,7 @@ from pipeline.recipe.load import load
 PENDING, RUNNING, SUCCEEDED = JobStatus.PENDING, JobStatus.RUNNING, JobStatus.SUCCEEDED
 
 
-class Cluster:
+class FakeCluster:
     """Stands for `JobSubmissionClient`. A job goes through `states`, one for each time it is looked at."""
 
     def __init__(self, *states: Any, code: int | None = 0, log: str = "one two") -> None:
@@ -55,7 +55,7 @@ class Cluster:
 
     def get_job_info(self, job_id: str) -> JobDetails:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        if isinstance(state, type | BaseException):
+        if isinstance(state, BaseException) or (isinstance(state, type) and issubclass(state, BaseException)):
             raise state
         self.add(job_id, state, driver_exit_code=self.code, message="what Ray says")
         return self.jobs[job_id]
@@ -75,6 +75,9 @@ class Cluster:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "LOOK_SECONDS", 0.01)
+
+
+Cluster: Any = FakeCluster  # `submit` is typed for Ray's client
 
 
 @pytest.fixture

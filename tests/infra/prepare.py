@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from flows.machine.environment import prepare
 from pipeline import dag
@@ -34,7 +35,7 @@ def _tasks() -> dict[str, int]:
     from ray.util.state import list_tasks
 
     hosts = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
-    tasks = list_tasks(filters=[("name", "=", "_call")], detail=True, limit=1000)
+    tasks: Any = list_tasks(filters=[("name", "=", "_call")], detail=True, limit=1000)
     return dict(Counter(hosts[str(task.node_id)] for task in tasks))
 
 

@@ -74,7 +74,7 @@ class Trial:
         description.write_text(placed.model_dump_json())
         began = time.monotonic()
         command = [sys.executable, "-m", "tests.infra.train", str(description)]
-        status, output = hosts.run(command, timeout=540, **environment or {})
+        status, output = hosts.run(command, timeout=540, **dict[str, Any](environment or {}))
         return Trained(placed, status, output, time.monotonic() - began)
 
     def at_step(self, name: str, step: int, then: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
 from training.distributed import Worker
 
@@ -35,9 +36,7 @@ def in_group(world: int, function: Callable[..., Any], *arguments: Any) -> list[
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.training.group_preload"])
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.start_processes(
-            _member, (world, folder, function, arguments), nprocs=world, start_method="forkserver"
-        )
+        start_processes(_member, (world, folder, function, arguments), nprocs=world, start_method="forkserver")
         results = [torch.load(Path(folder) / f"result-{rank}.pt", weights_only=False) for rank in range(world)]
     for result in results:
         if isinstance(result, BaseException):

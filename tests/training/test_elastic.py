@@ -22,7 +22,7 @@ STEPS, HALF = 4, 2
 Change = tuple[int, int | None, int | None]  # workers before, stage before, stage now
 
 
-def _run(worker: Worker, folder: Path, zero: int | None, **options: Any) -> dict[str, Any]:
+def _run(worker: Worker, folder: Path, zero: Any, **options: Any) -> dict[str, Any]:
     records: list[dict[str, Any]] = []
     training = tiny.training(
         worker,

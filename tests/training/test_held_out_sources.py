@@ -24,9 +24,10 @@ from training.objective import Loss, Turn
 def test_a_row_has_the_source_of_its_first_document() -> None:
     add = with_source(None, [("en", 3), ("ko", 2), ("en", 1)], ["de", "en", "ko"])
     draws = Draws(key(1, "test"), 0, np.arange(6))
-    assert add({"document": np.arange(6, dtype=np.uint32)}, draws)["source"].tolist() == [1, 1, 1, 2, 2, 1]
+    of_documents = np.asarray(add({"document": np.arange(6, dtype=np.uint32)}, draws)["source"])
+    assert of_documents.tolist() == [1, 1, 1, 2, 2, 1]
     packed = Ragged.from_lengths(np.array([0, 1, 2, 3, 4, 5], np.uint32), [2, 1, 2, 1])
-    assert add({"document": packed}, draws)["source"].tolist() == [1, 1, 2, 1]
+    assert np.asarray(add({"document": packed}, draws)["source"]).tolist() == [1, 1, 2, 1]
 
 
 def test_documents_of_two_sources_are_not_composed_together() -> None:

@@ -212,7 +212,7 @@ class Judging(Contrastive):
         self.drawn_whole: list[float] = []
 
     def turns(self, phase: str, step: int) -> Any:
-        (turn,) = super().turns(phase, step)
+        turn: Any = super().turns(phase, step)[0]
 
         def loss(features: Any) -> Any:
             self.drawn_whole.append(float(torch.rand(1)))

@@ -51,7 +51,7 @@ def targets_of(samples: np.ndarray) -> np.ndarray:
     return np.maximum(place - BATCH // 2, 0) // 4
 
 
-def outcome(worker: Worker, zero: int | None, micro_batch: int | None, steps: int = STEPS) -> dict[str, Any]:
+def outcome(worker: Worker, zero: Any, micro_batch: int | None, steps: int = STEPS) -> dict[str, Any]:
     """Losses and metrics by step, and the weights after the last."""
     records: list[dict[str, Any]] = []
     # Every weight is partitioned, however small: workers then need each other in every pass, also who has no row.
@@ -102,7 +102,7 @@ def test_a_mean_of_means_would_be_seen(whole: dict[str, Any]) -> None:
     """What is compared below tells a true mean from an average of the workers' own."""
     training = tiny.training(dropout=0.0, global_batch=BATCH)
     stream = Uneven(training.stream)
-    [turn] = training.objective.turns("train", 0)
+    turn: Any = training.objective.turns("train", 0)[0]
     sums, weights = [], []
     for rank in range(4):
         [part] = worker_samples(0, BATCH, 1, rank, 4)

@@ -13,6 +13,7 @@ from data_prep.corruptions.masking import MaskingConfig, corrupt
 from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials
+from data_prep.shards.streams import CORRUPT
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -145,8 +146,8 @@ def learning(
     """An objective in the loop. tables: to learn from, and held out. settings, options: of `TrainConfig`."""
     order = OrderConfig(block=8, window=4)
     streams = [
-        Stream([Corpus(name, table)], SEED, order, corruption, *purpose)
-        for name, table, purpose in zip(("tiny", "held-out"), tables, ((), ("held-out",)), strict=True)
+        Stream([Corpus(name, table)], SEED, order, corruption, purpose)
+        for name, table, purpose in zip(("tiny", "held-out"), tables, (CORRUPT, "held-out"), strict=True)
     ]
     torch.manual_seed(SEED)
     config = TrainConfig(**{"precision": "fp32", "log_every": 1, **settings, **options})

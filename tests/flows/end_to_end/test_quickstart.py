@@ -171,6 +171,7 @@ def test_mlflow_has_the_run(home: Path, first: dict[str, Any]) -> None:
     losses = client.get_metric_history(pretrain.info.run_id, "train/loss")
     assert [metric.step for metric in losses] == [2, 4, 6, 8]
     assert losses[-1].value < losses[0].value
+    assert pretrain.inputs is not None
     digests = {item.dataset.digest for item in pretrain.inputs.dataset_inputs}
     manifest = json.loads((Path(first["stages"]["shards"]["path"]).parent / "manifest.json").read_text())
     assert manifest["output_digest"][:36] in digests
@@ -178,8 +179,8 @@ def test_mlflow_has_the_run(home: Path, first: dict[str, Any]) -> None:
     assert {"figures/loss.png", "figures/throughput.png"} <= figures
     assert {a.path for a in client.list_artifacts(by_name["verbs"].info.run_id)} >= {"report.md", "report.json"}
     champion = client.get_model_version_by_alias("tiny-encoder", "champion")
-    assert champion.version in (1, "1") and "random weights" in champion.description
-    assert "`@champion`" in client.get_registered_model("tiny-encoder").description
+    assert champion.version in (1, "1") and "random weights" in str(champion.description)
+    assert "`@champion`" in str(client.get_registered_model("tiny-encoder").description)
     note = "mlflow.note.content"
     assert "| **pretrained** |" in parent.data.tags[note] and "## Pretraining" in parent.data.tags[note]
     assert experiment.tags[note].startswith("# A made-up language")
@@ -204,7 +205,8 @@ def here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         monkeypatch.setattr(sys, "argv", ["sesame", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
+        output, errors = capsys.readouterr()
+        return int(ended.value.code or 0), output, errors
 
     return run
 

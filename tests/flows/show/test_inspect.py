@@ -179,8 +179,9 @@ def test_the_answers_are_the_targets(home: dict[str, Artifact]) -> None:
     text = shown(home["sop"], home["wordpiece"], rows=1, start=4, corruption=MASKING)
     answers = " ".join(text[text.index("x″") :].replace("│", " ").split())
     seen = ragged(rows, "seen").row(0)
-    for position, token in zip(rows["target_positions"].row(0), rows["target_ids"].row(0), strict=True):  # type: ignore[union-attr]
-        end = {special.mask: "", token: " (kept)"}.get(seen[position], f" (saw {pieces.name(seen[position])})")
+    targets = (ragged(rows, name).row(0).tolist() for name in ("target_positions", "target_ids"))
+    for position, token in zip(*targets, strict=True):
+        end = {special.mask: "", token: " (kept)"}.get(seen[position], f" (saw {pieces.name(int(seen[position]))})")
         assert f"{position} {pieces.name(token)}{end}" in answers
     assert f"{len(ragged(rows, 'target_ids').row(0))} of {len(seen)} tokens to predict" in text
 
@@ -323,9 +324,11 @@ def test_words_are_joined_and_specials_stand_apart(home: dict[str, Artifact]) ->
     assert special.unk not in ids
     assert "".join(pieces.texts(ids)) == "[CLS] the senators' laws (seven) weren't lazy-jumps. [SEP]"
     the, masked = tokenizer.token_to_id("the"), special.mask
+    assert the is not None
     assert "".join(pieces.texts([special.cls, the, masked, the, special.sep])) == "[CLS] the [MASK] the [SEP]"
     characters = Pieces(load(home["character"].path), special)
     t = load(home["character"].path).token_to_id("t")
+    assert t is not None
     assert "".join(characters.texts([special.cls, t, masked, t, special.sep])) == "[CLS] t[MASK]t [SEP]"
 
 
@@ -366,8 +369,8 @@ def test_both_views_are_shown_as_training_renders_them(tmp_path: Path) -> None:
         objective="{name: simclr}",
         downstream="[]",
     )
-    recipe = load_recipe(path)
-    images = {"input": np.arange(2 * 64, dtype=np.uint8).reshape(2, 1, 8, 8)}
+    recipe: Any = load_recipe(path)
+    images: Any = {"input": np.arange(2 * 64, dtype=np.uint8).reshape(2, 1, 8, 8)}
     reading = Reading("tiny-arrays", 0, recipe.corruption, recipe.augment, None)
     selection, _ = read_as_in_training(images, np.arange(2), {}, "train", reading, None, 0)
     assert selection.corruption is not None

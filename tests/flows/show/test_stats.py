@@ -141,7 +141,7 @@ def test_rows_that_were_corrupted_when_written(kind: str, root: Path) -> None:
     ]  # fmt: skip
     store, made, counted = Store(root / "store"), dict[str, Artifact](), []
     for at in ("load", "shards"):
-        recipe = load(WRITTEN[kind], scale="tiny", overrides=[*overrides, f"corruption.at={at}"])
+        recipe: Any = load(WRITTEN[kind], scale="tiny", overrides=[*overrides, f"corruption.at={at}"])
         for node in dag.nodes(recipe, root / "downloads")[:3]:
             made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), Context())
         counted.append(gather(made["shards"], corpus=made["ingest"])["rows"]["splits"])

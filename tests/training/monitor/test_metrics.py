@@ -332,7 +332,7 @@ def _by_source(worker: Worker, micro_batch: int | None) -> list[dict[str, float]
 
 def test_the_loss_of_each_source_is_told() -> None:
     run = _mixture(Worker(), None, lambda record: None)
-    [turn] = run.objective.turns("train", 0)
+    turn: Any = run.objective.turns("train", 0)[0]
     wanted = dict.fromkeys(SOURCES, 0.0)
     rows = run.stream.read(np.arange(24))
     batch = collated(run.objective, rows)

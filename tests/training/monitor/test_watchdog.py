@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
 from tests.training import tiny
 from training.config import PlacementConfig, WatchConfig
@@ -60,7 +61,7 @@ def hung(
 ) -> list[int | None]:
     """Exit codes of workers of which one hangs; None for one that still hangs when the others have ended."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.training.group_preload"])
-    context: Any = multiprocessing.start_processes(
+    context: Any = start_processes(
         _member, (world, str(folder), hang, who, zero), nprocs=world, join=False, start_method="forkserver"
     )
     try:
