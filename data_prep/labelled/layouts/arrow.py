@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from data_prep.errors import UserError
 from data_prep.labelled.rows import Reading
 from data_prep.sources.arrow_text import plain_values
-from data_prep.sources.records import first_line
+from data_prep.sources.records import first_line, is_the_files
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 _FEATURES = b"huggingface"  # key of a schema's metadata
@@ -40,7 +40,9 @@ def rows(path: Path, wanted: Collection[str], reading: Reading) -> Iterator[tupl
                 for values in zip(*columns, strict=True):
                     number += 1
                     yield number, dict(zip(batch.schema.names, values, strict=True))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        if getattr(error, "errno", None) is not None or not is_the_files(error):
+            raise  # of the disk or of the machine, not of the file
         raise UserError(f"{path} is damaged after row {number:,} ({first_line(error)}); write it again") from error
 
 
