@@ -85,6 +85,7 @@ def test_parts_and_languages_are_kept_apart() -> None:
         Example(label=1, id="2"),
     ]
     data = labelled("class", examples, ["no", "yes"])
+    assert list(tasks_of("mnli", data)) == ["mnli", "mnli-mm"]
     made = parts_of("mnli", data, "test", 0, examples, [0, 1, 1], [0.5, None, 0.25])
     assert [(part.task, part.language, list(part.ids)) for part in made] == [
         ("mnli", "de", ["1"]), ("mnli-mm", "", ["1"]), ("mnli", "", ["2"])

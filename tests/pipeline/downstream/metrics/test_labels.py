@@ -35,6 +35,11 @@ def test_the_second_label_is_the_positive_one() -> None:
     assert scores(["f1"], "class", truth, ["no"] * 3, ["yes", "no"])["f1"] == pytest.approx(80)
 
 
+def test_labels_that_nobody_has_do_not_count_for_macro_f1() -> None:
+    assert scores(["macro-f1"], "class", ["a", "b"], ["a", "b"], LABELS)["macro-f1"] == 100
+    assert scores(["macro-f1"], "class", ["a", "b"], ["a", "c"], LABELS)["macro-f1"] == pytest.approx(100 / 3)
+
+
 @pytest.mark.filterwarnings("ignore:A single label")
 @settings(max_examples=30, deadline=None)
 @given(pairs)
