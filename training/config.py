@@ -154,7 +154,7 @@ class TrainConfig(Settings):
     steps: int = Field(ge=1, le=10**12)
     """Optimizer steps."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """What updates the weights; sgd is plain gradient descent, without momentum."""
+    """The optimizer; sgd is plain gradient descent, without momentum."""
     lr: float = Field(default=1e-4, gt=0)
     """Peak learning rate."""
     betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False)
@@ -179,7 +179,7 @@ class TrainConfig(Settings):
     players: dict[str, PlayerConfig] = Field(default_factory=dict)
     """Optimizer settings of single networks of the objective, by the network's name."""
     precision: Literal["fp32", "bf16", "auto"] = "auto"
-    """Numbers to compute with; auto: bf16 on hardware with native support, else fp32."""
+    """Number format to compute with; auto: bf16 on hardware with native support, else fp32."""
     evaluate_every: int = Field(default=0, ge=0)
     """Steps from one evaluation to the next; 0: only at the end."""
     evaluate_rows: int = Field(default=2048, ge=1)
@@ -282,7 +282,7 @@ class PlacementConfig(Settings):
     zero: Literal[0, 1, 2, 3] | None = None
     """DeepSpeed ZeRO stage; null: plain PyTorch."""
     expert_parallel: int = Field(default=1, ge=1)
-    """Workers among whom the experts of a mixture are divided (ZeRO 1 and 2); 1: each of them has all."""
+    """Number of workers that share the experts of a mixture (ZeRO 1 and 2); 1: each of them has all."""
     micro_batch: int | None = Field(default=None, ge=1)
     """Most rows that a worker computes at once; null: its whole share of the batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

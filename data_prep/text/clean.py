@@ -24,7 +24,7 @@ class CleanConfig(BaseModel):
     language: str = "en"
     """ISO 639 code of the language whose rules split sentences."""
     passage_words: Annotated[int, Field(ge=1)] | None = None
-    """Cut documents at ends of sentences into passages of about so many words, each a document of its own, so that
+    """Cut documents at ends of sentences into passages of about this many words, each a document by itself, so that
     parts of a long one can be held out; null: documents stay whole."""
     min_characters: Annotated[int, Field(ge=1)] = 1
     """Documents with fewer characters after cleaning are rejected."""

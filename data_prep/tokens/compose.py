@@ -68,11 +68,11 @@ class ComposeConfig(BaseModel):
     columns: tuple[Literal["sentence", "boundary", "unit"], ...] = ()
     """Additional columns, see `compose`."""
     lexicon: str | None = None
-    """Text file of phrases and entities, one a line, which are the units of the column unit."""
+    """Text file of phrases and entities, one per line, which become the units of the column unit."""
     phrases: PhrasesConfig | None = None
-    """Instead of a lexicon: find phrases in the training text, which are the units of the column unit."""
+    """Instead of a lexicon: find phrases in the training text, which become the units of the column unit."""
     segmenter: segment.Name | None = None
-    """What finds the words of Chinese text; null: each of its characters is a word."""
+    """Library that finds the words of Chinese text; null: each of its characters is a word."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> ComposeConfig:

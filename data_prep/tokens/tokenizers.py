@@ -61,21 +61,21 @@ class TokenizerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["wordpiece", "byte-bpe", "word", "character", "pretrained"] = "wordpiece"
-    """Algorithm that splits text into tokens; pretrained: a tokenizer that exists already."""
+    """Algorithm that splits text into tokens; pretrained: an existing tokenizer."""
     vocabulary: int = Field(default=8192, ge=16)
     """Maximum number of ids, including special tokens (not for pretrained)."""
     min_count: int | None = Field(default=None, ge=1)
     """Fewest times that a word occurs to have an id (word); null: 5."""
     lowercase: bool | None = None
-    """Fold to lower case; null: a pretrained tokenizer as its owner does, others not."""
+    """Fold to lower case; null: as a pretrained tokenizer's owner does, otherwise no."""
     strip_accents: bool | None = None
     """Remove accents, and with them vowel signs of Indic and Thai scripts and the dakuten of kana; null: a pretrained
     tokenizer as its owner does, wordpiece where it folds to lower case (as BERT's uncased models do), others not."""
     path: str | None = None
-    """Folder of a pretrained tokenizer: `tokenizer.json`, BERT's `vocab.txt`, or what else `transformers` opens; left
-    out, that of the network that training starts from (train.start)."""
+    """Folder of a pretrained tokenizer: `tokenizer.json`, BERT's `vocab.txt`, or anything else that `transformers` opens;
+    by default that of the network that training starts from (train.start)."""
     add: int = Field(default=0, ge=0)
-    """Number of pieces of the training text that a pretrained tokenizer is given: those that save most tokens."""
+    """Number of pieces of the training text to add to a pretrained tokenizer: those that save the most tokens."""
     roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])
     """Special tokens that it has (pretrained: must have); decoder_start is the token of pad, as for T5."""
     sentinels: int = Field(default=0, ge=0)

@@ -123,7 +123,7 @@ class StepBenchmark(Settings):
     order: OrderConfig = Field(default_factory=OrderConfig)
     """How the order of rows is shuffled."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """What updates the weights."""
+    """The optimizer."""
     weight_decay: float = 0.01
     """Decoupled weight decay; of sparse gradients, 0."""
     log_every: int = 10

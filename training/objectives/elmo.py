@@ -1,4 +1,4 @@
-"""The next word and the word before, by two language models that share how words are read and the softmax (ELMo).
+"""The next word and the word before, by two language models that share the word reader and the softmax (ELMo).
 
     x          <S>      the    cat    sat    </S>
     onward     the      cat    sat    </S>   –         from what stands before

@@ -36,7 +36,7 @@ READS = ("pretrained", "corpus", "shards", "preprocessor")
 
 
 class Config(JobConfig):
-    """What a network knew of each source before it was trained further, and what it knows."""
+    """How well a network predicts each source before and after it is trained further."""
 
     task: Literal["adaptation"]
     """Which job it is."""

@@ -43,7 +43,7 @@ class RivalConfig(Settings):
     activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"]
     """Between layers."""
     optimizer: Literal["adamw", "sgd"]
-    """What updates the weights."""
+    """The optimizer."""
     lr: float = Field(gt=0)
     """Peak learning rate."""
 

@@ -1,4 +1,4 @@
-"""Few bits and a small error; see `training.models.autoencoders.compression`. Both are in bits per pixel.
+"""Rate and distortion of a learned codec; see `training.models.autoencoders.compression`. Both are in bits per pixel.
 
 The export can be used as a codec (`training.inference.codec`): integer tables are stored with the weights.
 """
