@@ -140,6 +140,7 @@ def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | Non
     name, of_question = columns.inputs
     context, question = (as_text(row.where, each, value_of(row, each, columns.task)) for each in columns.inputs)
     text_of(row.where, f"{name!r} is %s", context, None)  # kept as it is: cleaning would move the answers
+    question = question if cleaning is None else cleaning(question)
     if not question.strip():
         reading.add(f"rows without text in {of_question!r}", row.place)
     content: dict[str, Any] = {"text": context, "text_pair": question}

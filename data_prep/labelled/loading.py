@@ -7,6 +7,7 @@ files ─► layout ─► rows ─► head ─► examples ─► splits, label
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,14 @@ READERS: dict[Layout, Callable[[Path, Asked, Reading], Iterator[Row | UserError]
     "tokens": tokens.rows,
     "hub": hub.rows,
 }
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
 _UNITS = {"tags": "words", "answer": "questions"}
 
 
 def load_task(path: Path, cleaning: Cleaning | None = None) -> Labelled:
-    """The data of a task file. cleaning: what is done to texts (never to the contexts of answers); None: nothing.
+    """The data of a task file. UserError, with file and line, for what cannot be used.
 
-    UserError, with file and line, for what cannot be used.
+    cleaning: what is done to texts, but not to contexts, in which answers have places; None: nothing.
     """
     path = Path(path).expanduser()
     return load_files(read_task(path), path.parent, path.name, cleaning)
@@ -162,6 +164,9 @@ class _Reader:
             return None
         draft = MAKERS[self.task.predicts](row, columns, is_labelled, self.cleaning, self.reading)
         language = str(part.language or self.task.language)
+        if language and language not in row.fields and not _LANGUAGE.fullmatch(language):
+            problem = f"{language!r} is neither a column nor the code of a language, such as en or zh-TW"
+            raise UserError(f"{row.where}: language: {problem}; it has {', '.join(row.fields)}")
         own_id = self.task.id or (squad.ID if (part.layout or self.task.layout) == "squad" else "")
         draft.content.update(
             id=as_text(row.where, own_id, value_of(row, own_id, self.name)) if own_id else row.place,

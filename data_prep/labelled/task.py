@@ -46,7 +46,7 @@ class Part(Settings):
     path: str
     """A file, or a folder of `layout: hub`; `*` stands for any letters, `{language}` for each language."""
     language: str | list[str] = ""
-    """Language of the rows, or the column that names it; a list with `{language}` in the path."""
+    """Code of the rows' language, or the column that names it; a list with `{language}` in the path."""
     part: str = ""
     """Name of these rows, if they are reported apart."""
     fields: dict[str, str] = Field(default={})
@@ -120,13 +120,13 @@ class TaskFile(Settings):
     id: str = ""
     """Column that names rows; empty: file and line do."""
     language: str = ""
-    """Language of all rows, or the column that names it."""
+    """Code of the language of all rows, such as en, or the column that names it."""
     split: SplitConfig = SplitConfig(validation=0.1, test=0.1)
     """Shares of train that are held out where validation or test is missing; equal texts stay together."""
     seed: int = 0
     """Seed of the split."""
     max_rejects: int = Field(default=0, ge=0)
-    """Most rows that cannot be used and are left out; the next one is an error."""
+    """Most rows of a split that cannot be used and are left out; the next one is an error."""
     licence: str = "not stated"
     """Licence of the rows, for the records."""
     prompt: str = ""

@@ -195,6 +195,11 @@ def test_texts_are_cleaned_where_asked(tmp_path: Path) -> None:
     assert [load_task(tmp_path / "task.yaml", how).splits["validation"][0].text for how in (None, Cleaning())] == [
         "so  good ", "so good",
     ]  # fmt: skip
+    row = {"c": "a  cat", "q": "who  is", "label": [{"text": "cat", "answer_start": 3}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    (tmp_path / "task.yaml").write_text("validation: a.jsonl\ninputs: [c, q]\nhead: answer")
+    [example] = load_task(tmp_path / "task.yaml", Cleaning()).splits["validation"]
+    assert (example.text, example.text_pair, example.answers) == ("a  cat", "who is", (Answer("cat", 3),))
 
 
 # ---------------------------------------------------------------- splits
@@ -279,6 +284,7 @@ CSV = {"a.csv": "text,label\nu,1\nv,0\n"}
             r"line 2: the label '1' in 'label'; allowed: 0, 10",
         ),
         (CSV, {}, "inputs: missing"),
+        (CSV, {"inputs": ["text"], "language": "lang"}, "'lang' is neither a column nor the code of a language"),
         (
             CSV,
             {"inputs": ["text"], "train": "a.csv", "validation": []},
