@@ -92,7 +92,7 @@ CHANGES = [
     ),
     Change(
         "the mean over a row's tokens counts padding",
-        "training/models/text/fine_tuning.py",
+        "training/models/fine_tuning.py",
         "hidden = (hidden * mask).sum(1) / mask.sum(1)",
         "hidden = hidden.mean(1)",
         (f"{OBJECTIVES}/test_fine_tuning.py::test_a_row_is_read_alone_as_beside_longer_ones",),

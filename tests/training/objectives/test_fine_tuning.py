@@ -1,29 +1,48 @@
-"""A row's answer is its own: what it is pooled from is neither padding nor another row."""
+"""A row's answer is its own: what it is pooled from is neither padding nor another row. Every head learns."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
+from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Rows, take
+from tests.training.objectives.test_masked_frames import NETWORK as FRAMES
+from training import objectives
+from training.config import ObjectiveConfig, OrderConfig, TrainConfig
+from training.data import Corpus, MemoryTable, Stream
+from training.distributed import Worker
+from training.inference.networks.frames import open_trainable
+from training.inference.networks.text import TrainableText
+from training.loop import Training
+from training.models.fine_tuning import TaskEncoder
 from training.objectives.fine_tuning import FineTuning
 
 LENGTHS = [4, 19, 9]
+BANDS = 6
 
 
-def objective(pooling: Any) -> FineTuning:
-    torch.manual_seed(0)
+def encoder() -> TrainableText:
     config = BertConfig(
         vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=24,
     )  # fmt: skip
     config._attn_implementation = "eager"
-    return FineTuning(BertModel(config), Path(), ["a", "b", "c"], pooling, pad=0)
+    return TrainableText(BertModel(config), 0)
+
+
+def objective(pooling: Any) -> FineTuning:
+    torch.manual_seed(0)
+    if pooling == "words":
+        return FineTuning(encoder(), "tags", 3)
+    return FineTuning(encoder(), "class", 3, pooling)
 
 
 def rows() -> Rows:
@@ -47,7 +66,7 @@ def pooled(built: FineTuning, chosen: Rows) -> tuple[np.ndarray, np.ndarray]:
         network.encoder.register_forward_hook(lambda _, inputs, output: kept.append(output.last_hidden_state)),
         network.classifier.register_forward_hook(lambda _, inputs, output: kept.append(inputs[0])),
     ]
-    built.predict(chosen)
+    built.scores(chosen)
     for handle in handles:
         handle.remove()
     hidden, features = kept
@@ -74,8 +93,103 @@ def test_dropout_is_for_training_alone() -> None:
     built = objective("mean")
     built.network.train()
     assert np.array_equal(pooled(built, rows())[0], pooled(built, rows())[0])
-    batch = built.collate(rows())
+    assert len({loss_of(built, rows(), training=True) for _ in range(3)}) == 3
+
+
+def loss_of(built: FineTuning, chosen: Rows, training: bool = False) -> float:
+    """The mean loss of a batch."""
+    batch = built.collate(chosen)
     (turn,) = built.turns("train", 0)
-    built.network.train()
-    losses = {turn.loss({"model": built.network}, batch).sums["label"].item() for _ in range(3)}
-    assert len(losses) == 3
+    built.network.train(training)
+    return turn.loss({"model": built.network}, batch).sums["label"].item() / turn.weights(batch)["label"]
+
+
+def choices() -> Rows:
+    """Three rows of 2, 3 and 1 choices, one after another."""
+    lengths = [[4, 5], [3, 6, 7], [5]]
+    random = np.random.default_rng(1)
+    return {
+        "input": Ragged.from_rows([random.integers(5, 40, sum(of_row)) for of_row in lengths], np.uint32),
+        "segment": Ragged.from_rows([np.zeros(sum(of_row)) for of_row in lengths], np.uint8),
+        "choice": Ragged.from_rows(lengths, np.int64),
+        "label": np.array([1, 2, 0]),
+    }
+
+
+def test_choices_are_scored_as_rows_of_their_own_and_compared_within_their_row() -> None:
+    built, everything = FineTuning(encoder(), "choice"), choices()
+    scores = built.scores(everything)
+    assert scores.lengths.tolist() == [2, 3, 1]
+    alone = FineTuning.__new__(FineTuning)
+    alone.__dict__.update(built.__dict__, head="score")
+    second = {"input": Ragged.from_rows([everything["input"].row(0)[4:]], np.uint32)}  # type: ignore[union-attr]
+    np.testing.assert_allclose(alone.scores(second).values[0], scores.row(0)[1], atol=1e-6)
+    truth = [torch.from_numpy(scores.row(row)[:, 0]).log_softmax(0)[label] for row, label in enumerate([1, 2, 0])]
+    assert loss_of(built, everything) == pytest.approx(-float(sum(truth)) / 3, rel=1e-5)
+
+
+def test_answers_are_looked_for_in_the_row_alone() -> None:
+    built = FineTuning(encoder(), "answer")
+    everything = {**rows(), "start": np.array([1, 17, 0]), "end": np.array([3, 18, 0])}
+    scores = built.scores(everything)
+    assert scores.lengths.tolist() == LENGTHS and scores.item == (2,)
+    wanted = 0.0
+    for row in range(3):
+        logs = torch.from_numpy(scores.row(row)).log_softmax(0)
+        wanted -= 0.5 * float(logs[everything["start"][row], 0] + logs[everything["end"][row], 1])  # type: ignore[index]
+    assert loss_of(built, everything) == pytest.approx(wanted / 3, rel=1e-5)
+
+
+def test_scores_are_numbers_and_weights_of_labels_count() -> None:
+    built = FineTuning(encoder(), "score")
+    values = np.array([0.5, -1.0, 2.0])
+    predicted = built.scores(rows()).values[:, 0]
+    assert loss_of(built, {**rows(), "value": values}) == pytest.approx(np.mean((predicted - values) ** 2), rel=1e-5)
+    torch.manual_seed(0)
+    weighted = FineTuning(encoder(), "class", 3, weights=np.array([1.0, 4.0, 0.0]))
+    torch.manual_seed(0)
+    plain = FineTuning(encoder(), "class", 3)
+    scores = torch.from_numpy(plain.scores(rows()).values)
+    weight = torch.tensor([1.0, 4.0, 0.0])
+    assert loss_of(weighted, rows()) == pytest.approx(float(F.cross_entropy(scores, torch.arange(3), weight)), rel=1e-5)
+    assert loss_of(plain, rows()) == pytest.approx(float(F.cross_entropy(scores, torch.arange(3))), rel=1e-5)
+
+
+def learned(built: FineTuning, everything: Rows, steps: int = 60) -> tuple[float, float]:
+    """Losses before and after training on rows that are the whole data set."""
+    before = loss_of(built, everything)
+    stream = Stream([Corpus("rows", MemoryTable(everything, 3))], 0, OrderConfig(block=1))
+    config = TrainConfig(global_batch=3, steps=steps, lr=1e-2, precision="fp32", log_every=steps)
+    Training(built, stream, config, worker=Worker(device=torch.device("cpu")), seed=0).run()
+    return before, loss_of(built, everything)
+
+
+@pytest.mark.parametrize("head", ["class", "score", "tags", "choice", "answer"])
+def test_every_head_learns_and_so_does_its_encoder(head: Any) -> None:
+    torch.manual_seed(0)
+    built = FineTuning(encoder(), head, 3, dropout=0.0)
+    embeddings = built.network.encoder.get_input_embeddings().weight.detach().clone()  # type: ignore[operator]
+    everything = choices() if head == "choice" else rows()
+    everything |= {"value": np.array([0.5, -1.0, 2.0]), "start": np.array([1, 17, 0]), "end": np.array([3, 18, 0])}
+    before, after = learned(built, everything)
+    assert math.isfinite(before) and after < 0.2 * before
+    assert not torch.equal(built.network.encoder.get_input_embeddings().weight, embeddings)  # type: ignore[operator]
+
+
+def test_frames_of_sound_are_classified_by_the_same_objective(tmp_path: Path) -> None:
+    facts = DataFacts("sound", ("input",), (BANDS,), 50)
+    objective: Any = objectives.build(ObjectiveConfig(name="masked-frames"), {"model": FRAMES}, facts, "cpu")
+    objective.export(tmp_path, [])
+    trainable: TaskEncoder = open_trainable(tmp_path)
+    random = np.random.default_rng(0)
+    frames = Ragged.from_rows([random.normal(size=(n, BANDS)) for n in (5, 9, 3)], np.float32)
+    everything: Rows = {"input": frames, "label": np.array([0, 1, 1])}
+    for pooling in ("mean", "cls"):
+        built = FineTuning(trainable.copied(), "class", 2, pooling, dropout=0.0)  # type: ignore[arg-type]
+        together = built.scores(everything).values
+        alone = [built.scores(take(everything, np.array([row]))).values[0] for row in range(3)]
+        np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
+        before, after = learned(built, everything, 40)
+        assert after < 0.5 * before
+    fresh = trainable.from_random_weights()
+    assert not torch.equal(next(fresh.network.parameters()), next(trainable.network.parameters()))

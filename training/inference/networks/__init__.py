@@ -5,9 +5,7 @@ A module has
     describes      what is in the folder's `config.json` ↦ whether its network is of this kind
     open_network   folder ↦ all of its network, heads included, on the CPU and in evaluation mode
     open_encoder   (folder, device) ↦ its `Encoder`
-    open_trainable  folder ↦ its encoder as fine-tuning takes it: forward of `input_ids` [B, L] and `attention_mask`
-                   gives `last_hidden_state` [B, L, D], and `config.hidden_size` is D; of text networks only
-    from_random_weights   such an encoder ↦ one of the same shape that has learned nothing
+    open_trainable  folder ↦ its `training.models.fine_tuning.TaskEncoder`; left out where a kind has no positions
     open_sampler   (folder, device) ↦ its `Sampler`; left out where networks of the kind give no samples
     check_use      (folder, its network) uses an export by the library that others open it with, RuntimeError where
                    that fails; left out where it is opened by nothing but the above

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from training.inference.encoding import Features, in_batches
 from training.models.text.elmo.network import KIND, Elmo, ScalarMix, open_network
 from training.models.text.elmo.spelling import Spelling
 from training.objectives.elmo import arrays
-from training.objectives.text import seen_tokens
+from training.objectives.text import padded_tokens, seen_tokens
 
 __all__ = ["ElmoEncoder", "describes", "open_encoder", "open_network"]
 
@@ -36,16 +37,32 @@ def open_encoder(folder: Path, device: torch.device) -> ElmoEncoder:
 
 def open_trainable(folder: Path) -> TrainableElmo:
     encoder = open_encoder(folder, torch.device("cpu"))
-    return TrainableElmo(encoder.network, encoder.spelling)
+    return TrainableElmo(MixedElmo(encoder.network, encoder.spelling))
 
 
-def from_random_weights(model: TrainableElmo) -> TrainableElmo:
-    network = Elmo(model.network.config, model.network.vocabulary)
-    network.softmax.requires_grad_(False)
-    return TrainableElmo(network, model.spelling)
+@dataclass(frozen=True)
+class TrainableElmo:
+    """ELMo as tasks train it. Rows hold one text of token ids each."""
+
+    network: MixedElmo
+
+    @property
+    def width(self) -> int:
+        return 2 * self.network.network.config.projection
+
+    def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
+        return padded_tokens(rows, 0, types=False)  # padding is cut off again
+
+    def copied(self) -> TrainableElmo:
+        return TrainableElmo(copy.deepcopy(self.network))
+
+    def from_random_weights(self) -> TrainableElmo:
+        network = Elmo(self.network.network.config, self.network.network.vocabulary)
+        network.softmax.requires_grad_(False)
+        return TrainableElmo(MixedElmo(network, self.network.spelling))
 
 
-class TrainableElmo(nn.Module):
+class MixedElmo(nn.Module):
     """ELMo under a task: the shares of its layers are learned, and of a pretrained network nothing else.
 
     A network from random weights learns all of them: fixed, it would be no use.
@@ -54,7 +71,6 @@ class TrainableElmo(nn.Module):
     def __init__(self, network: Elmo, spelling: Spelling) -> None:
         super().__init__()
         self.network, self.spelling, self.mix = network, spelling, ScalarMix(network.config.layers + 1)
-        self.config = SimpleNamespace(hidden_size=2 * network.config.projection)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         tokens = Ragged.from_lengths(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_prep.shards.rows import Rows, ragged
 from training.inference.encoding import Features, in_batches
 from training.models.frame_network import KIND, FrameNetwork, open_network
 
-__all__ = ["FrameEncoder", "describes", "open_encoder", "open_network"]
+__all__ = ["FrameEncoder", "describes", "open_encoder", "open_network", "open_trainable"]
 
 
 def describes(config: Mapping[str, Any]) -> bool:
@@ -24,6 +26,47 @@ def describes(config: Mapping[str, Any]) -> bool:
 
 def open_encoder(folder: Path, device: torch.device) -> FrameEncoder:
     return FrameEncoder(open_network(folder).to(device).requires_grad_(False), device)
+
+
+def open_trainable(folder: Path) -> TrainableFrames:
+    return TrainableFrames(FrameStates(open_network(folder)))
+
+
+class FrameStates(nn.Module):
+    """The hidden states of a network of frames, as `last_hidden_state` [B, L, D]."""
+
+    def __init__(self, network: FrameNetwork) -> None:
+        super().__init__()
+        self.network = network
+        for head in (network.dense, network.norm, network.output):  # which rebuild frames
+            head.requires_grad_(False)
+
+    def forward(self, frames: Tensor, attention_mask: Tensor) -> Any:
+        return SimpleNamespace(last_hidden_state=self.network.encode(frames, attention_mask))
+
+
+@dataclass(frozen=True)
+class TrainableFrames:
+    """A network of frames as tasks train it. Rows have `input` Ragged [N, bands]."""
+
+    network: FrameStates
+
+    @property
+    def width(self) -> int:
+        return int(self.network.network.config.hidden_size)
+
+    def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
+        frames = ragged(rows, "input")
+        width = int(frames.lengths.max())
+        mask = (np.arange(width) < frames.lengths[:, None]).astype(np.int64)
+        return {"frames": frames.pad(width, 0).astype(np.float32), "attention_mask": mask}
+
+    def copied(self) -> TrainableFrames:
+        return TrainableFrames(copy.deepcopy(self.network))
+
+    def from_random_weights(self) -> TrainableFrames:
+        network = self.network.network
+        return TrainableFrames(FrameStates(FrameNetwork(network.config, network.bands)))
 
 
 @dataclass(frozen=True)

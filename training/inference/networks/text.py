@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from data_prep.errors import UserError
 from data_prep.shards.rows import Rows, num_rows, take
-from data_prep.tokens.roles import settings_of
+from data_prep.tokens import pretrained
+from data_prep.tokens.roles import settings_of, specials_of
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
 from training.inference.networks import Usage
@@ -22,7 +24,7 @@ from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import accepted
-from training.objectives.text import padded_tokens, seen_tokens
+from training.objectives.text import padded_tokens, padding_id, seen_tokens
 
 __all__ = ["TextEncoder", "check_use", "describes", "open_encoder", "open_network", "usage"]
 
@@ -86,14 +88,33 @@ def open_encoder(folder: Path, device: torch.device) -> TextEncoder:
     return TextEncoder(model.to(device).requires_grad_(False), specials(folder).pad, device)
 
 
-def open_trainable(folder: Path) -> Any:
-    return open_pretrained(folder, attn_implementation="eager")
+def open_trainable(folder: Path) -> TrainableText:
+    tokenizer, settings = pretrained.read(folder)
+    pad = padding_id(specials_of(tokenizer, settings))
+    return TrainableText(open_pretrained(folder, attn_implementation="eager"), pad)
 
 
-def from_random_weights(model: Any) -> Any:
-    from transformers import AutoModel
+@dataclass(frozen=True)
+class TrainableText:
+    """A network of `transformers` as tasks train it. Rows hold one sequence of token ids each."""
 
-    return with_block_sparse(AutoModel.from_config(model.config))
+    network: Any
+    pad: int
+
+    @property
+    def width(self) -> int:
+        return int(self.network.config.hidden_size)
+
+    def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
+        return padded_tokens(rows, self.pad, types=bool(accepted(self.network, "token_type_ids")))
+
+    def copied(self) -> TrainableText:
+        return replace(self, network=copy.deepcopy(self.network))
+
+    def from_random_weights(self) -> TrainableText:
+        from transformers import AutoModel
+
+        return replace(self, network=with_block_sparse(AutoModel.from_config(self.network.config)))
 
 
 @dataclass(frozen=True)
