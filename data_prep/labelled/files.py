@@ -24,8 +24,10 @@ from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError, choices
 from data_prep.labelled.examples import Example, Labelled
 from data_prep.labelled.layouts import table
+from data_prep.labelled.loading import load_task
 from data_prep.labelled.rows import Asked, Reading
 from data_prep.labelled.sets import REGISTERED, registered
+from data_prep.labelled.task import files_of, read_task
 from data_prep.labelled.values import in_order, label_of, list_of, text_of
 from data_prep.sources.written import Delimiter, Encoding, as_of_old
 from data_prep.tokens.cleaning import Cleaning
@@ -37,7 +39,7 @@ _TAGGING = {"words", "tags", "split"}
 
 
 class LabelledConfig(BaseModel):
-    """A labelled data set: exactly one of `name` and `path`."""
+    """A labelled data set: exactly one of `name`, `path` and `task`."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -45,6 +47,8 @@ class LabelledConfig(BaseModel):
     """A registered data set."""
     path: str | None = None
     """A file of the user's; `~` is the home folder."""
+    task: str | None = None
+    """A task file of the user's (`data_prep.labelled.task`), which says all else itself."""
     split: SplitConfig = SplitConfig(validation=0.1, test=0.1)
     """Shares held out if the data has no splits. (Sets derived from a corpus use the splits of the corpus.)"""
     seed: int = 0
@@ -58,16 +62,25 @@ class LabelledConfig(BaseModel):
 
     @model_serializer(mode="wrap")
     def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return as_of_old(dump(self), ("encoding", "delimiter"))
+        return as_of_old(dump(self), ("encoding", "delimiter", "task"))
 
     @model_validator(mode="after")
     def _one_of_two(self) -> LabelledConfig:
-        if (self.name is None) == (self.path is None):
-            which_given = "neither" if self.name is None else "both"
-            raise ValueError(f"labelled data takes either 'name' or 'path'; found {which_given}")
+        given = [name for name in ("name", "path", "task") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"labelled data takes one of name, path and task; found {' and '.join(given) or 'none'}")
+        if self.task is not None and (others := sorted(self.model_fields_set - {"task"})):
+            raise ValueError(f"a task file says {others[0]} itself; leave it out here")
         if self.name is not None and self.name not in REGISTERED:
             raise ValueError(f"no labelled data is called {self.name!r}; {choices(self.name, REGISTERED)}")
         return self
+
+    def files(self) -> list[Path]:
+        """The user's files, those that a task file names among them. UserError for a task file that cannot be read."""
+        if self.task is None:
+            return [] if self.path is None else [Path(self.path).expanduser()]
+        path = Path(self.task).expanduser()
+        return [path, *files_of(read_task(path), path.parent)]
 
 
 def load(
@@ -82,6 +95,8 @@ def load(
     """
     if config.name is not None:
         return registered(config.name, Path(downloads), corpus, config.split, config.seed)
+    if config.task is not None:
+        return load_task(Path(config.task), cleaning or Cleaning())
     return _from_file(Path(config.path or "").expanduser(), config, cleaning or Cleaning())
 
 

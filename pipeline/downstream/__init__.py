@@ -30,6 +30,9 @@ from pydantic import Field
 JOBS = {
     "classification": "pipeline.downstream.fine_tune.job",
     "tagging": "pipeline.downstream.fine_tune.job",
+    "regression": "pipeline.downstream.fine_tune.job",
+    "choice": "pipeline.downstream.fine_tune.job",
+    "question-answering": "pipeline.downstream.fine_tune.job",
     "few-shot": "pipeline.downstream.few_shot.job",
     "perplexity": "pipeline.downstream.perplexity",
     "text-restoration": "pipeline.downstream.text_restoration.job",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from data_prep.labelled.examples import Head
 from data_prep.shards.rows import Ragged, Rows, num_rows, offsets_of, ragged
 from training.lazy import F, torch
 from training.objective import BaseObjective, Batch, Loss, Networks, Turn
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from training.models.fine_tuning import TaskEncoder
 
-Head = Literal["class", "score", "tags", "choice", "answer"]
 Pooling = Literal["cls", "mean", "last"]
 _MASK = "attention_mask"
 _TRUTH = ("labels", "values", "choices", "starts", "ends")  # tensors of a batch that the network does not take

@@ -1,67 +1,67 @@
-"""Baselines without a network."""
+"""Baselines without a network: answers to test examples after a fit to training examples."""
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_prep.labelled.files import Example, Labelled
+from data_prep.labelled.examples import Example, Labelled, Task
+from data_prep.shards.rows import Ragged
+from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.examples import drawn, some
+from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.job import Config
-from pipeline.downstream.fine_tune.metrics import score_answers
 
-Method = Callable[[Labelled, Sequence[Example], Sequence[Example]], np.ndarray]
-
-
-def score(name: str, data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> float:
-    """Fit the named baseline on `train`, score it on `test`."""
-    return score_answers(data, _truth(data, test), METHODS[data.task][name](data, train, test))
+Method = Callable[[Labelled, Sequence[Example], Sequence[Example]], list[Any]]
 
 
 def cells(job: Config, seed: int, data: Labelled) -> list[dict[str, Any]]:
     """Scores of the baselines on the same draws."""
-    test = some(data.splits["test"], job.test_rows, seed)
-    baseline_cells = []
-    for name in job.baselines:
-        for labels in job.labels:
-            scores = []
-            for number in range(job.seeds):
-                train = data.splits["train"]
-                chosen = [train[i] for i in drawn(len(train), labels, seed, number)]
-                scores.append(score(name, data, chosen, test))
-            baseline_cells.append(
-                {"model": name, "kind": "baseline", "labels": labels, "scores": scores, "lr": None, "tried": {}}
-            )
-    return baseline_cells
+    test = some(data.splits[data.reported], job.test_rows, seed)
+    return [_cell(job, name, labels, seed, data, test) for name in job.baselines for labels in job.labels]
 
 
-def _truth(data: Labelled, examples: Sequence[Example]) -> np.ndarray:
-    if data.task == "classification":
-        return np.array([e.label for e in examples])
-    return np.array([tag for e in examples for tag in e.tags])
+def _cell(job: Config, name: str, labels: int, seed: int, data: Labelled, test: Sequence[Example]) -> dict[str, Any]:
+    train, by_seed = data.splits["train"], []
+    for number in range(job.seeds):
+        chosen = [train[i] for i in drawn(len(train), labels, seed, number)]
+        answers = METHODS[data.task][name](data, chosen, test)
+        by_seed.append(metrics.scores(data, test, Predicted(answers, [None] * len(answers))))
+    main = metrics.main_metric(data)
+    scores = [scores[main] for scores in by_seed]
+    return {
+        "model": name, "kind": "baseline", "labels": labels, "scores": scores, "all": by_seed, "lr": None, "tried": {}
+    }  # fmt: skip
 
 
-def majority(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
-    """Always the most frequent label."""
-    commonest = Counter(_truth(data, train).tolist()).most_common(1)[0][0]
-    return np.full(len(_truth(data, test)), commonest)
+def majority(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """Always the most frequent label, or number of a choice."""
+    if data.head == "choice":
+        return [_commonest(example.label for example in train)] * len(test)
+    commonest = data.labels[_commonest(tag for example in train for tag in example.tags or (example.label,))]
+    return [commonest if data.head == "class" else [commonest] * len(example.words) for example in test]
 
 
-def unigram(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
+def _commonest(numbers: Iterable[int]) -> int:
+    return Counter(numbers).most_common(1)[0][0]
+
+
+def unigram(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
     """Each word's most frequent tag; for unseen words the most frequent of all."""
     counts: dict[str, Counter[int]] = defaultdict(Counter)
     for example in train:
         for word, tag in zip(example.words, example.tags, strict=True):
             counts[word][tag] += 1
     best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-    other = int(majority(data, train, test)[0])
-    return np.array([best.get(word, other) for example in test for word in example.words])
+    other = _commonest(tag for example in train for tag in example.tags)
+    return [[data.labels[best.get(word, other)] for word in example.words] for example in test]
 
 
-def window(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
+def window(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
     """Logistic regression on the word, its two neighbours on either side and its ending."""
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -69,21 +69,69 @@ def window(data: Labelled, train: Sequence[Example], test: Sequence[Example]) ->
 
     features = [feature for example in train for feature in _window_features(example.words)]
     model = make_pipeline(DictVectorizer(), LogisticRegression(C=1.0, max_iter=300))
-    model.fit(features, _truth(data, train))
-    return model.predict([feature for example in test for feature in _window_features(example.words)])
+    model.fit(features, np.array([tag for example in train for tag in example.tags]))
+    tags = model.predict([feature for example in test for feature in _window_features(example.words)])
+    of_examples = Ragged.from_lengths(tags, [len(example.words) for example in test])
+    return [[data.labels[tag] for tag in of_examples.row(row).tolist()] for row in range(len(test))]
 
 
-def tfidf(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
-    """Logistic regression on TF-IDF of words and word pairs."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
+def tfidf(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """Logistic regression on TF-IDF of words and word pairs; of texts without blanks between words, of characters."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000)
+    texts = [_text(example) for example in train]
+    if len({example.label for example in train}) < 2:
+        return majority(data, train, test)
+    model = make_pipeline(_vectorizer(texts), LogisticRegression(C=10.0, max_iter=1000))
+    model.fit(texts, np.array([example.label for example in train]))
+    return [data.labels[label] for label in model.predict([_text(example) for example in test])]
+
+
+def mean(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """Always the mean score."""
+    return [statistics.fmean(example.score or 0.0 for example in train)] * len(test)
+
+
+def similarity(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """A straight line through the cosine of the two texts' TF-IDF; of single texts, ridge regression on TF-IDF."""
+    from sklearn.linear_model import LinearRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+
+    texts, scores = [_text(example) for example in train], [example.score or 0.0 for example in train]
+    if train[0].text_pair is None:
+        model = make_pipeline(_vectorizer(texts), Ridge()).fit(texts, scores)
+        return model.predict([_text(example) for example in test]).tolist()
+    vectorizer = _vectorizer(texts).fit(texts)
+    of_train, of_test = (
+        _cosines(vectorizer, [e.text for e in of], [e.text_pair or "" for e in of]) for of in (train, test)
     )
-    model.fit([_text(e) for e in train], _truth(data, train))
-    return model.predict([_text(e) for e in test])
+    return LinearRegression().fit(of_train[:, None], scores).predict(of_test[:, None]).tolist()
+
+
+def overlap(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """The choice whose TF-IDF is nearest to that of the text; nothing is learned but the words' weights."""
+    texts = [text for example in train for text in (_text(example), *example.choices)]
+    vectorizer, answers = _vectorizer(texts).fit(texts), []
+    for example in test:
+        cosines = _cosines(vectorizer, [_text(example)] * len(example.choices), example.choices)
+        answers.append(int(cosines.argmax()))
+    return answers
+
+
+def _vectorizer(texts: Sequence[str]) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    spaced = sum(" " in text.strip() for text in texts) > len(texts) / 2
+    if spaced:
+        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    return TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
+
+
+def _cosines(vectorizer: Any, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    """[N]: cosines of pairs of texts."""
+    of_texts, of_others = vectorizer.transform(texts), vectorizer.transform(others)
+    return np.asarray(of_texts.multiply(of_others).sum(1)).ravel()
 
 
 def _text(example: Example) -> str:
@@ -98,7 +146,10 @@ def _window_features(words: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-METHODS: dict[str, dict[str, Method]] = {
+METHODS: dict[Task, dict[str, Method]] = {
     "classification": {"majority": majority, "tfidf": tfidf},
     "tagging": {"majority": majority, "unigram": unigram, "window": window},
+    "regression": {"mean": mean, "similarity": similarity},
+    "choice": {"majority": majority, "overlap": overlap},
+    "question-answering": {},
 }

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from data_prep.labelled import checks
+from data_prep.labelled.examples import Task
 from data_prep.labelled.files import Labelled, LabelledConfig, load
 from data_prep.opening.files import UnfitError, read_json
 from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
+from pipeline.downstream import metrics
 from training.models.text.architectures import architecture_of
+
+HAS: dict[Task, str] = {
+    "classification": "a label for each text",
+    "tagging": "a tag for each word",
+    "regression": "a number for each text",
+    "choice": "choices in each row",
+    "question-answering": "answers in contexts",
+    "text-to-text": "texts to write",
+}
 
 if TYPE_CHECKING:
     from pipeline.downstream.fine_tune.job import Config
@@ -24,13 +35,17 @@ def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
     for folder in others:
         for problem in _of_network(folder, job):
             raise UserError(f"downstream {job.name}: models: {folder}: {problem}.")
-    if job.data.path is not None and (reasons := list(_of_file(job, read(job, cleaning)))):
-        raise UserError(f"downstream {job.name}: {job.data.path}: {'; '.join(reasons)}.")
+    if job.data.name is None and (reasons := list(_of_file(job, read(job, cleaning)))):
+        raise UserError(f"downstream {job.name}: {job.data.path or job.data.task}: {'; '.join(reasons)}.")
 
 
 def remarks(job: Config, data: Labelled) -> list[str]:
     """What is odd about labelled data, in sentences with numbers."""
     available, texts = len(data.splits["train"]), list(checks.remarks(data))
+    if data.reported == "validation" and max(len(job.lrs), len(job.scratch_lrs)) > 1:
+        texts.append(
+            "learning rates are chosen on the rows that are reported, for there is no test: scores are flattered"
+        )
     if max(job.labels) > available:
         texts.append(f"labels asks for {max(job.labels):,} rows, and train has {available:,}")
     return [f"downstream {job.name}: {text}" for text in texts]
@@ -43,30 +58,36 @@ def fitted(job: Config, data: Labelled) -> Config:
 
 
 def read(job: Config, cleaning: Cleaning) -> Labelled:
-    """The labelled data of the user's file."""
-    path = Path(job.data.path or "").expanduser()
-    about = path.stat()
-    return _read(job.data.model_dump_json(), about.st_mtime_ns, about.st_size, cleaning)
+    """The labelled data of the user's files."""
+    about = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in job.data.files())
+    return _read(job.data.model_dump_json(), about, cleaning)
 
 
 @lru_cache(8)
-def _read(config: str, changed: int, size: int, cleaning: Cleaning) -> Labelled:
+def _read(config: str, changed: tuple[tuple[int, int], ...], cleaning: Cleaning) -> Labelled:
     return load(LabelledConfig.model_validate_json(config), Path(), None, cleaning)
 
 
 def _of_file(job: Config, data: Labelled) -> Iterator[str]:
     if data.task != job.task:
-        has = {"classification": "a label for each text", "tagging": "a tag for each word"}
-        yield f"has {has[data.task]}, and task {job.task} needs {has[job.task]}"
+        yield f"has {HAS[data.task]}, and task {job.task} needs {HAS.get(job.task, job.task)}"
+    yield from (text.rstrip(".") for text in metrics.problems(data.metrics, data.head))
+    for split in ("train", "validation"):
+        if not data.splits[split]:
+            yield f"has no rows of {split}"
     available = len(data.splits["train"])
-    if max(job.labels) > available:
+    if job.data.task is None and max(job.labels) > available:
         yield f"labels asks for {max(job.labels):,} rows, and train has {available:,}"
     yield from checks.problems(data)
 
 
 def pooling_problems(job: Config, model_type: str) -> Iterator[str]:
     """Why a network of a type cannot be asked at a row's first token."""
-    if job.task == "classification" and job.pooling == "cls" and architecture_of(model_type).causal:
+    if (
+        job.task not in ("tagging", "question-answering")
+        and job.pooling == "cls"
+        and architecture_of(model_type).causal
+    ):
         yield f"of {model_type!r} a row's first token sees nothing of the row; set it to last, or mean"
 
 

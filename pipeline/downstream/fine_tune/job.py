@@ -1,4 +1,4 @@
-"""The jobs `classification` and `tagging`: fine-tuning a pretrained encoder and others with few labels.
+"""The jobs of labelled tasks: fine-tuning a pretrained encoder and others, beside methods without a network.
 
 For every number of labels n and every seed s, all models are trained on the same n examples (drawn by s) for the same
 number of steps, and scored on the same test rows, so their differences are paired. Each model's learning rate is chosen
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from data_prep.errors import UserError, choices
+from data_prep.labelled.examples import Task
 from data_prep.labelled.files import LabelledConfig, load
 from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
@@ -29,22 +30,28 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 2
+VERSION = 3
 READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
-OWN = ("pretrained", "scratch")  # models of the recipe's network
-BASELINES = {"classification": ("majority", "tfidf"), "tagging": ("majority", "unigram", "window")}
+PRETRAINED, SCRATCH = OWN = ("pretrained", "scratch")  # models of the recipe's network
+BASELINES: dict[Task, tuple[str, ...]] = {
+    "classification": ("majority", "tfidf"),
+    "tagging": ("majority", "unigram", "window"),
+    "regression": ("mean", "similarity"),
+    "choice": ("majority", "overlap"),
+    "question-answering": (),
+}
 
 
 class Config(JobConfig):
-    """Fine-tuning with few labels, compared with baselines."""
+    """Fine-tuning, compared with baselines."""
 
-    task: Literal["classification", "tagging"]
-    """One label per row, or per word."""
+    task: Literal["classification", "tagging", "regression", "choice", "question-answering"]
+    """A label for a row, or for each of its words; a number; one of the row's own choices; a part of its context."""
     data: LabelledConfig
     """The labelled examples."""
     labels: list[int] = Field(min_length=1)
-    """Numbers of labelled training examples."""
+    """Numbers of labelled training examples; more than there are is all of them."""
     seeds: int = Field(default=1, ge=1)
     """Number of repetitions, each with other examples and other initial weights."""
     steps: int = Field(ge=1)
@@ -58,6 +65,11 @@ class Config(JobConfig):
     pooling: Literal["cls", "mean", "last"] = "cls"
     """Feature of a row: the output at its first token, [CLS]; its mean over all tokens; or the output at its last
     token, [EOS], where alone a decoder has seen all of a row."""
+    window_overlap: int | None = Field(default=None, ge=0)
+    """Tokens that two windows have in common, of sentences (tagging) and contexts (question-answering) that are longer
+    than a row; null: a third of `length`."""
+    max_answer: int = Field(default=30, ge=1)
+    """Most tokens of an answer."""
     lrs: list[float] = Field(min_length=1)
     """Peak learning rates tried from pretrained weights."""
     scratch_lrs: list[float] = Field(default_factory=list)
@@ -91,7 +103,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     """
     cleaning = recipe.cleaning
     others = [Path(model).expanduser() for model in job.models if model not in OWN]
-    files = [*others, *([Path(job.data.path).expanduser()] if job.data.path else [])]
+    files = [*others, *job.data.files()]
     contents = {str(path): contents_of(path) for path in files}
     checks.check(job, others, cleaning)
     return {
@@ -104,12 +116,14 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
 
 def remarks(recipe: Any, job: Config) -> list[str]:
     """What is odd about the user's file of labels."""
-    return [] if job.data.path is None else checks.remarks(job, checks.read(job, recipe.cleaning))
+    return [] if job.data.name is not None else checks.remarks(job, checks.read(job, recipe.cleaning))
 
 
 def numbers(job: Config) -> Iterator[str]:
     """See `pipeline.downstream`: scores by model and number of labels, and paired differences."""
     metrics = ("F1", "accuracy") if job.task == "tagging" else ("accuracy",)  # what the tags are is not known yet
+    if job.data.task is not None:
+        metrics = ("*",)
     models = [*(Path(model).name for model in job.models), *job.baselines]
     for labels in job.labels:
         yield from (f"{metric}/{model}_{labels}" for metric in metrics for model in models)
@@ -135,6 +149,7 @@ def run(
     deviation over seeds, paired differences, and the pretrained encoder as a candidate. UserError for missing labelled
     data or unknown baselines. Fine-tuning is BERT's (Devlin et al. 2019, section 3.2).
     """
+    from pipeline.downstream import predictions_file
     from pipeline.downstream.fine_tune import baselines, report
     from pipeline.downstream.fine_tune.trials import Trials
     from training.inference.opening import is_served
@@ -143,7 +158,7 @@ def run(
     corpus = inputs["corpus"].path if "corpus" in inputs else None
     data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]))
     job, said = checks.fitted(job, data), checks.remarks(job, data)
-    for remark in said if job.data.path is None else ():
+    for remark in said if job.data.name is not None else ():
         context.progress("labelled examples", None, warning=remark)  # of a file it was told before anything ran
     trials = Trials(job, settings, data, inputs["pretrained"], context)
     cells = [*trials.run(), *baselines.cells(job, settings["seed"], data)]
@@ -154,4 +169,7 @@ def run(
     if not served:
         said.append("the network is not registered: no library but this one opens it, by `open_encoder`")
     made = report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)
+    if PRETRAINED in job.models:
+        report.write_predictions(job, data, trials, out_dir)
+        made = replace(made, predictions=predictions_file.FILE)
     return made if served else replace(made, candidates=[])

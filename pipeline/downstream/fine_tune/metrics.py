@@ -1,32 +1,50 @@
-"""The metric of labelled tasks."""
+"""The metrics of labelled tasks: those that the task names, or those of its head. Scores are shares, 0 to 1."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
-from data_prep.labelled.files import Labelled
-from pipeline.downstream.fine_tune.examples import Encoded
+from data_prep.labelled.examples import Example, Labelled
+from pipeline.downstream import metrics
+from pipeline.downstream.fine_tune.heads import Predicted, answers, module_of
+from pipeline.downstream.fine_tune.heads.words import OUTSIDE
 
-OUTSIDE = "O"  # the tag of words that carry none
-MISSED = -1  # prediction for a word that did not fit into its row: never right
-
-
-def metric_name(data: Labelled) -> str:
-    """Micro-averaged F1 over the other classes for tags with an outside class; accuracy otherwise."""
-    return "F1" if data.task == "tagging" and OUTSIDE in data.labels else "accuracy"
+TAG_F1 = "F1"
 
 
-def score(data: Labelled, rows: Encoded, predicted: np.ndarray) -> float:
-    """Score of predictions [those of `rows.truth` that fit]; the others count as wrong."""
-    answers = np.full(len(rows.truth), MISSED)
-    answers[rows.fits] = predicted
-    return score_answers(data, rows.truth, answers)
+def names_of(data: Labelled) -> tuple[str, ...]:
+    """Names of metrics; the first counts. Of tags with an outside class that mark no chunks, F1 over the others."""
+    if data.metrics:
+        return data.metrics
+    if data.head == "tags":
+        return ("entity-f1",) if data.scheme else (TAG_F1,) if OUTSIDE in data.labels else ("accuracy",)
+    if data.head == "answer" and answers.has_unanswerable(data):
+        return answers.UNANSWERABLE_SCORES
+    return tuple(module_of(data.head).SCORES) if data.head != "score" else ("spearman", "pearson")
 
 
-def score_answers(data: Labelled, truth: np.ndarray, answers: np.ndarray) -> float:
-    if metric_name(data) == "accuracy":
-        return float(np.mean(answers == truth))
+def main_metric(data: Labelled) -> str:
+    """The number that counts, as `scores` names it."""
+    names = {"squad": "f1", "squad-v2": "f1", "cmrc": "f1"}
+    return names.get(names_of(data)[0], names_of(data)[0])
+
+
+def scores(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> dict[str, float]:
+    """Scores of answers to examples by name, shares of 1; `main_metric` is among them."""
+    names, truth = names_of(data), module_of(data.head).truth(data, examples)
+    if names == (TAG_F1,):
+        return {TAG_F1: _tag_f1(data, truth, predicted.answers)}
+    labels = data.labels if data.head in ("class", "tags") else None
+    percent = metrics.scores(names, data.head, truth, predicted.answers, labels)
+    return {name: value / 100 for name, value in percent.items()}
+
+
+def _tag_f1(data: Labelled, truth: Sequence[Any], said: Sequence[Any]) -> float:
+    """Micro-averaged F1 of words, over all tags but the outside one."""
     from sklearn.metrics import f1_score
 
-    scored_tags = [i for i, label in enumerate(data.labels) if label != OUTSIDE]
-    return float(f1_score(truth, answers, labels=scored_tags, average="micro", zero_division=0))  # type: ignore[arg-type]
+    scored = [label for label in data.labels if label != OUTSIDE]
+    pair = (list(chain.from_iterable(values)) for values in (truth, said))
+    return float(f1_score(*pair, labels=scored, average="micro", zero_division=0))  # type: ignore[arg-type]

@@ -5,18 +5,22 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from data_prep.labelled.files import Labelled
+from data_prep.labelled.examples import Example, Labelled
 from pipeline.artifact import MODEL
-from pipeline.downstream.fine_tune.job import Config
-from pipeline.downstream.fine_tune.metrics import metric_name
+from pipeline.downstream import predictions_file
+from pipeline.downstream.fine_tune.heads import module_of
+from pipeline.downstream.fine_tune.job import PRETRAINED, SCRATCH, Config
+from pipeline.downstream.fine_tune.metrics import TAG_F1, main_metric, names_of
 from pipeline.gate import ENCODER, Candidate
 from pipeline.reports import data as figures
 from pipeline.reports.report import Figure, Report, Table
 
+if TYPE_CHECKING:
+    from pipeline.downstream.fine_tune.trials import Trials
+
 CURVE = "learning-curve.png"
-PRETRAINED, SCRATCH = "pretrained", "scratch"
 
 
 def build(
@@ -34,7 +38,7 @@ def build(
     """
     for cell in cells:
         cell["mean"] = statistics.fmean(cell["scores"])
-        cell["std"] = statistics.stdev(cell["scores"]) if len(cell["scores"]) > 1 else 0.0
+        cell["std"] = spread(cell["scores"])
     models = list(dict.fromkeys(cell["model"] for cell in cells))
     paired = [
         _paired(cells, PRETRAINED, other, labels)
@@ -42,11 +46,11 @@ def build(
         for other in models
         if PRETRAINED in job.models and other != PRETRAINED
     ]
-    metric, test_rows = metric_name(data), min(job.test_rows, len(data.splits["test"]))
-    figures.learning_curve(f"{job.name} (test)", metric, cells, folder / CURVE)
+    metric, test_rows = main_metric(data), min(job.test_rows, len(data.splits[data.reported]))
+    figures.learning_curve(f"{job.name} ({data.reported})", metric, cells, folder / CURVE)
     return Report(
         title=job.name,
-        about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of the test split; mean ± "
+        about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of {data.reported}; mean ± "
         f"standard deviation over {job.seeds} seeds (examples, weights and order); {job.steps} steps for every "
         "network; learning rates chosen on validation rows."
         + "".join(f"\n\n{remark[0].upper()}{remark[1:]}." for remark in remarks),
@@ -59,7 +63,7 @@ def build(
         notes={
             "task": job.task,
             "metric": metric,
-            "split": "test",
+            "split": data.reported,
             "steps": job.steps,
             "precision": precision,
             "rows": {name: len(examples) for name, examples in data.splits.items()},
@@ -100,7 +104,7 @@ def _tables(
         for model in models
     ]
     rates = [[model, *(f"{by_place[model, n]['lr']:g}" for n in labels)] for model in models if model in job.models]
-    tables = [Table("Scores", columns, scores), Table("Learning rates chosen", columns, rates)]
+    tables = [Table("Scores", columns, scores), *_others(cells, labels), Table("Learning rates chosen", columns, rates)]
     if paired:
         differences = [
             [
@@ -115,6 +119,49 @@ def _tables(
             Table("Pretrained minus others, seed by seed", ["other", "labels", "difference", "seeds won"], differences)
         )
     return tables
+
+
+def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path) -> None:
+    """What the pretrained network, with the most labels, predicts for the reported rows: a part for each seed."""
+    examples = trials.reported()
+    truth = module_of(data.head).truth(data, examples)
+    ids = [example.id for example in examples]
+    if not all(ids) or len({(example.id, example.language, example.part) for example in examples}) < len(ids):
+        ids = predictions_file.content_ids([_texts(example) for example in examples])
+    parts = []
+    for seed, predicted in enumerate(trials.predicted[PRETRAINED, max(job.labels)]):
+        for language in sorted({example.language for example in examples}):
+            rows = [row for row, example in enumerate(examples) if example.language == language]
+            columns: list[Any] = [
+                [values[row] for row in rows] for values in (ids, truth, predicted.answers, predicted.scores)
+            ]
+            parts.append(predictions_file.Part(job.name, data.reported, seed, *columns, language=language))
+    names = names_of(data)
+    by_library = ("accuracy",) if names == (TAG_F1,) else names  # F1 of words is compared by accuracy
+    task = predictions_file.PredictedTask(data.head, by_library, tuple(data.labels))
+    predictions_file.write(folder / predictions_file.FILE, {job.name: task}, parts)
+
+
+def _texts(example: Example) -> list[str | None]:
+    return [example.text, example.text_pair, *example.words, *example.choices]
+
+
+def _others(cells: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Table]:
+    """With the most labels, all metrics where there are several."""
+    most = [cell for cell in cells if cell["labels"] == max(labels)]
+    names = list(dict.fromkeys(name for cell in most for scores in cell.get("all", ()) for name in scores))
+    if len(names) < 2:
+        return []
+    rows = []
+    for cell in most:
+        by_name = [[scores[name] for scores in cell["all"]] for name in names]
+        rows.append([_marked(cell["model"]), *(_with_spread(statistics.fmean(v), spread(v)) for v in by_name)])
+    return [Table(f"All metrics, {max(labels):,} labels", ["model", *names], rows)]
+
+
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation over seeds; 0 of one."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _marked(model: str) -> str:

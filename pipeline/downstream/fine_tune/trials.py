@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from data_prep.labelled.files import Example, Labelled
+from data_prep.labelled.examples import Example, Labelled
 from data_prep.rng import key
-from data_prep.shards.rows import Ragged, ragged
+from data_prep.shards.rows import Ragged, Rows, ragged
 from pipeline.artifact import MODEL, Artifact
-from pipeline.downstream.fine_tune.examples import Encoded, drawn, encode, some, stream_of
+from pipeline.downstream.fine_tune import metrics
+from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import OWN, Config
-from pipeline.downstream.fine_tune.metrics import metric_name, score
 from pipeline.downstream.finished import once
 from pipeline.stage import Context
 from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable
 from training.distributed import Worker, choose_device, set_up_cpu
-from training.inference.opening import module_of
+from training.inference import opening
 from training.loop import Training
+from training.models.fine_tuning import TaskEncoder
 from training.objectives.fine_tuning import FineTuning
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
 TEST_BATCH = 64
-_SCORE = "score.json"
+_TRIAL = "trial.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fine-tuning: scores by name, and what was predicted for the rows that they are of."""
+
+    scores: dict[str, float]
+    predicted: Predicted
 
 
 @dataclass(frozen=True)
@@ -59,36 +68,50 @@ class Trials:
         self.sources = {
             model: Source(own if model in OWN else Path(model).expanduser(), model == "scratch") for model in job.models
         }
+        self.head, self.main = module_of(data.head), metrics.main_metric(data)
+        overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
+        self.layout = Layout(job.length, overlap, max_answer=job.max_answer)
         self.held_out: dict[tuple[Path, str], Encoded] = {}
-        self.encoders: dict[Source, Any] = {}
-        tries = sum(len(self._rates(model)) for model in job.models)
+        self.encoders: dict[Source, TaskEncoder] = {}
+        self.predicted: dict[tuple[str, int], list[Predicted]] = {}
+        """By model and number of labels, what was predicted for `reported()` in each seed."""
+        tries = sum(len(self._rates(model)) for model in job.models if len(self._rates(model)) > 1)
         self.total = len(job.labels) * (tries + job.seeds * len(job.models))
         self.done = 0
 
     def run(self) -> list[dict[str, Any]]:
         """A cell for each number of labels and model: scores by seed, the chosen rate, the score of each one tried."""
-        cells = []
-        for labels in self.job.labels:
-            for model in self.job.models:
-                tried = {lr: self._trial(model, labels, SELECTION, lr, "validation") for lr in self._rates(model)}
-                lr = max(tried, key=lambda rate: tried[rate])
-                scores = [self._trial(model, labels, seed, lr, "test") for seed in range(self.job.seeds)]
-                cells.append(
-                    {
-                        "model": model,
-                        "kind": "network",
-                        "labels": labels,
-                        "scores": scores,
-                        "lr": lr,
-                        "tried": {str(rate): value for rate, value in tried.items()},
-                    }
-                )
-        return cells
+        return [self._cell(model, labels) for labels in self.job.labels for model in self.job.models]
+
+    def _cell(self, model: str, labels: int) -> dict[str, Any]:
+        """A single rate is not tried before it is used."""
+        rates = self._rates(model)
+        tried: dict[float, float] = {}
+        if len(rates) > 1:
+            tried = {lr: self.trial(model, labels, SELECTION, lr, "validation").scores[self.main] for lr in rates}
+        lr = max(tried, key=lambda rate: tried[rate]) if tried else rates[0]
+        trials = [self.trial(model, labels, seed, lr, self.data.reported) for seed in range(self.job.seeds)]
+        self.predicted[model, labels] = [trial.predicted for trial in trials]
+        return {
+            "model": model,
+            "kind": "network",
+            "labels": labels,
+            "scores": [trial.scores[self.main] for trial in trials],
+            "all": [trial.scores for trial in trials],
+            "lr": lr,
+            "tried": {str(rate): value for rate, value in tried.items()},
+        }
+
+    def reported(self) -> list[Example]:
+        """The rows whose scores are reported."""
+        return some(self.data.splits[self.data.reported], self.job.test_rows, self.seed)
 
     def remarks(self) -> list[str]:
         """How many held-out rows did not fit, in sentences."""
+        lost = {"tags": "words of {} have no piece", "answer": "answers of {} are in no window as a whole"}
+        text = lost.get(self.data.head, f"rows of {{}} have over {self.job.length} tokens and are cut")
         return [
-            f"{rows.cut:,} of {len(rows):,} rows of {split} have over {self.job.length} tokens by {folder} and are cut"
+            f"by {folder}, {rows.cut:,} {text.format(f'the {len(rows.examples):,} examples of {split}')}"
             for (folder, split), rows in self.held_out.items()
             if rows.cut
         ]
@@ -97,24 +120,24 @@ class Trials:
         scratch = self.job.scratch_lrs or self.job.lrs
         return list(scratch if model == "scratch" else self.job.lrs)
 
-    def _trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> float:
+    def trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> Trial:
         """Fine-tune once and score on `split`, unless an earlier attempt at the job has (`finished`)."""
         if not self.done:
             self.context.progress(f"fine-tuning {model} from {labels:,} labels", 0.0)
-        value = once(
+        trial = once(
             self.context,
             {"model": model, "labels": labels, "seed": seed, "lr": lr, "split": split},
-            lambda: self._score(model, labels, seed, lr, split),
+            lambda: self._trial(model, labels, seed, lr, split),
             _save,
-            lambda folder: json.loads((folder / _SCORE).read_text()),
+            _open,
         )
         self.done += 1
         self.context.progress(
-            f"{model} from {labels:,} labels: {metric_name(self.data)} {value:.3f}", self.done / self.total
+            f"{model} from {labels:,} labels: {self.main} {trial.scores[self.main]:.3f}", self.done / self.total
         )
-        return value
+        return trial
 
-    def _score(self, model: str, labels: int, seed: int, lr: float, split: str) -> float:
+    def _trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> Trial:
         source = self.sources[model]
         train = self.data.splits["train"]
         chosen = [train[i] for i in drawn(len(train), labels, self.seed, seed)]
@@ -122,15 +145,10 @@ class Trials:
         set_up_cpu(self.placement.threads)
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
-        objective = FineTuning(
-            self._encoder(source),
-            source.folder,
-            self.data.labels,
-            "words" if self.data.task == "tagging" else self.job.pooling,
-            pad=rows.pad,
-        )
+        outputs = self.head.outputs(self.data)
+        objective = FineTuning(self._encoder(source), self.data.head, outputs, self.job.pooling)
         config = TrainConfig(
-            global_batch=min(self.job.batch, len(chosen)),
+            global_batch=min(self.job.batch, len(rows)),
             steps=self.job.steps,
             lr=lr,
             warmup_steps=self.job.steps // 10,
@@ -144,7 +162,8 @@ class Trials:
             placement=PlacementConfig(device=self.placement.device), worker=worker, seed=trial_seed,
         ).run()  # fmt: skip
         held_out = self._held_out(source.folder, split)
-        return score(self.data, held_out, predict(objective.predict, held_out))
+        predicted = self.head.predicted(self.data, held_out, scores_of(objective.scores, held_out))
+        return Trial(metrics.scores(self.data, held_out.examples, predicted), predicted)
 
     def _held_out(self, folder: Path, split: str) -> Encoded:
         if (folder, split) not in self.held_out:
@@ -154,27 +173,29 @@ class Trials:
         return self.held_out[folder, split]
 
     def _encoded(self, examples: Sequence[Example], folder: Path) -> Encoded:
-        return encode(self.data, examples, folder, self.job.length, framed=self.job.pooling == "last")
+        tokenizer = tokenizer_of(folder, framed=self.job.pooling == "last")
+        return self.head.encode(self.data, examples, tokenizer, self.layout)
 
-    def _encoder(self, source: Source) -> Any:
+    def _encoder(self, source: Source) -> TaskEncoder:
         """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""
         if source not in self.encoders:
-            self.encoders[source] = module_of(source.folder).open_trainable(source.folder)
-        model = self.encoders[source]
-        if source.scratch:
-            return module_of(source.folder).from_random_weights(model)
-        return copy.deepcopy(model)
+            self.encoders[source] = opening.module_of(source.folder).open_trainable(source.folder)
+        encoder = self.encoders[source]
+        return encoder.from_random_weights() if source.scratch else encoder.copied()
 
 
-def _save(value: float, folder: Path) -> None:
-    (folder / _SCORE).write_text(json.dumps(value))
+def _save(trial: Trial, folder: Path) -> None:
+    (folder / _TRIAL).write_text(json.dumps(asdict(trial)))
 
 
-def predict(predictor: Callable[[Any], np.ndarray], rows: Encoded) -> np.ndarray:
-    """Labels of all rows (or words), in order. Rows are grouped by length, for less padding."""
+def _open(folder: Path) -> Trial:
+    values = json.loads((folder / _TRIAL).read_text())
+    return Trial(values["scores"], Predicted(**values["predicted"]))
+
+
+def scores_of(scorer: Callable[[Rows], Ragged], rows: Encoded) -> Ragged:
+    """Scores of all rows, in order. Rows are grouped by length, for less padding."""
     order = np.argsort(-ragged(rows.rows, "input").lengths, kind="stable")
     starts = range(0, len(order), TEST_BATCH)
-    labels = np.concatenate([predictor(rows.take(order[a : a + TEST_BATCH])) for a in starts])
-    words = rows.rows.get("target_positions")
-    answers = words.lengths if isinstance(words, Ragged) else np.ones(len(rows), np.int64)
-    return Ragged.from_lengths(labels, answers[order]).take(np.argsort(order)).values
+    scores = Ragged.concat([scorer(rows.take(order[a : a + TEST_BATCH])) for a in starts])
+    return scores.take(np.argsort(order))

@@ -19,11 +19,12 @@ from data_prep.shards.rows import Ragged, Rows, ragged
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
 from data_prep.tokens.tokenizers import load as load_tokenizer
-from pipeline.downstream.fine_tune import baselines, checks, report
-from pipeline.downstream.fine_tune.examples import Encoded, drawn, encode, stream_of
+from pipeline.downstream import predictions_file
+from pipeline.downstream.fine_tune import baselines, checks, metrics, report
+from pipeline.downstream.fine_tune.examples import drawn, stream_of
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import BASELINES, Config, needs, settings
-from pipeline.downstream.fine_tune.metrics import MISSED, metric_name, score_answers
-from pipeline.downstream.fine_tune.trials import SELECTION, TEST_BATCH, predict
+from pipeline.downstream.fine_tune.trials import SELECTION, TEST_BATCH, scores_of
 from pipeline.recipe.load import load as load_recipe
 from pipeline.reports.report import page, read
 from pipeline.stage import Context
@@ -31,7 +32,7 @@ from pipeline.stages import job as job_stage
 from tests.pipeline import tiny
 from tests.training.inference import writers
 from training.data import MemoryTable
-from training.models.text.folder import open_pretrained
+from training.inference.networks.text import open_trainable
 from training.objectives.fine_tuning import FineTuning
 
 TAGGED = Labelled("tagging", ["O", "X", "Y"], {}, "made up", "CC0-1.0", "none")
@@ -55,50 +56,54 @@ def test_larger_draws_contain_smaller_ones_and_seeds_differ() -> None:
     assert len(drawn(30, 50, 0, 1)) == 30
 
 
+def encode(data: Labelled, examples: list[Example], folder: Path, length: int, framed: bool = False) -> Encoded:
+    return module_of(data.head).encode(data, examples, tokenizer_of(folder, framed), Layout(length, length // 3))
+
+
+def tagged(*tags: int) -> list[Example]:
+    return [Example(words=("w",) * len(tags), tags=tags)]
+
+
+def said(*labels: str) -> Predicted:
+    return Predicted([list(labels)], [None])
+
+
 def test_tags_are_scored_by_micro_f1_without_the_outside_class() -> None:
-    truth, answers = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 2, 1])
-    assert metric_name(TAGGED) == "F1"
+    truth = tagged(0, 0, 1, 1, 2, 2)
+    assert metrics.main_metric(TAGGED) == "F1"
     # X: 1 right of 3 said and 2 true; Y: 1 right of 1 said and 2 true. Micro: 2 right of 4 said and 4 true.
-    assert score_answers(TAGGED, truth, answers) == pytest.approx(0.5)
-    assert score_answers(TAGGED, truth, np.zeros(6, int)) == 0.0
-    assert score_answers(TAGGED, truth, truth) == 1.0
+    assert metrics.scores(TAGGED, truth, said("O", "X", "X", "O", "Y", "X")) == {"F1": pytest.approx(0.5)}
+    assert metrics.scores(TAGGED, truth, said(*"OOOOOO")) == {"F1": 0.0}
+    assert metrics.scores(TAGGED, truth, said("O", "O", "X", "X", "Y", "Y")) == {"F1": 1.0}
 
 
 def test_labels_without_an_outside_class_are_scored_by_accuracy() -> None:
-    assert metric_name(NAMED) == "accuracy"
-    assert score_answers(NAMED, np.array([0, 1, 1, 0]), np.array([0, 1, 0, MISSED])) == 0.5
-
-
-def test_first_pieces_carry_the_tags_and_cut_words_count_as_missed(tokenizer: Path) -> None:
-    words = ("the", "river", "unfathomable", "follows", "the", "farmer")
-    example = Example(words=words, tags=(0, 1, 2, 0, 1, 2))
-    uncut = encode(TAGGED, [example], tokenizer, 64)
-    assert uncut.fits.all() and uncut.truth.tolist() == list(example.tags)
-    ids, positions = uncut.rows["input"], uncut.rows["target_positions"]
-    assert len(ids.row(0)) > len(words) + 2  # type: ignore[union-attr]
-    assert positions.row(0)[:3].tolist() == [1, 2, 3]  # type: ignore[union-attr]
-    assert uncut.rows["target_ids"].row(0).tolist() == list(example.tags)  # type: ignore[union-attr]
-    cut = encode(TAGGED, [example], tokenizer, 5)
-    assert cut.truth.tolist() == list(example.tags)
-    assert cut.fits.tolist() == [True, True, True, False, False, False]
-
-
-def test_words_of_byte_level_bpe_are_those_of_their_text(tmp_path: Path) -> None:
-    words = ("the", "river", "follows", "the", "farmer")
-    train(TokenizerConfig(kind="byte-bpe", vocabulary=300), [" ".join(words)] * 3, tmp_path, Cleaning())
-    rows = encode(TAGGED, [Example(words=words, tags=(0, 1, 2, 0, 1))], tmp_path, 64).rows
-    assert rows["input"].row(0).tolist() == load_tokenizer(tmp_path).encode(" ".join(words)).ids  # type: ignore[union-attr]
-    assert len(rows["target_positions"].row(0)) == len(words)  # type: ignore[union-attr]
+    assert metrics.main_metric(NAMED) == "accuracy"
+    examples = [Example(text="t", label=label) for label in (0, 1, 1, 0)]
+    assert metrics.scores(NAMED, examples, Predicted(["a", "b", "a", None], [None] * 4)) == {"accuracy": 0.5}
 
 
 def test_baselines(tmp_path: Path) -> None:
     rows = [Example(words=("a", "b", "c"), tags=(1, 0, 0)), Example(words=("a", "d", "c"), tags=(1, 0, 2))]
     test = [Example(words=("a", "c", "new"), tags=(1, 0, 0))]
-    assert baselines.majority(TAGGED, rows, test).tolist() == [0, 0, 0]
-    assert baselines.unigram(TAGGED, rows, test).tolist() == [1, 0, 0]
-    assert baselines.window(TAGGED, rows * 20, test)[0] == 1
+    assert baselines.majority(TAGGED, rows, test) == [["O", "O", "O"]]
+    assert baselines.unigram(TAGGED, rows, test) == [["X", "O", "O"]]
+    assert baselines.window(TAGGED, rows * 20, test)[0][0] == "X"
     texts = [Example(text="good fine", label=0), Example(text="bad poor", label=1)]
-    assert baselines.tfidf(NAMED, texts * 5, texts).tolist() == [0, 1]
+    assert baselines.tfidf(NAMED, texts * 5, texts) == ["a", "b"]
+    assert baselines.tfidf(NAMED, texts[1:], texts) == ["b", "b"], "a draw of one label"
+    unspaced = [Example(text="好好好", label=0), Example(text="坏坏坏", label=1)]
+    assert baselines.tfidf(NAMED, unspaced * 5, unspaced) == ["a", "b"]
+    scored = Labelled("regression", [], {}, "made up", "CC0-1.0", "none")
+    pairs = [
+        Example(text="a cat sat", text_pair="a cat sat", score=5.0),
+        Example(text="a cat", text_pair="no", score=0.0),
+    ]
+    assert baselines.mean(scored, pairs, pairs) == [2.5, 2.5]
+    assert baselines.similarity(scored, pairs, pairs) == pytest.approx([5.0, 0.0])
+    asked = Labelled("choice", [], {}, "made up", "CC0-1.0", "none")
+    which = [Example(text="the cat sat down", choices=("a dog", "the cat"), label=1)]
+    assert baselines.overlap(asked, which, which) == baselines.majority(asked, which, which) == [1]
     assert {task: tuple(methods) for task, methods in baselines.METHODS.items()} == BASELINES
     recipe = load_recipe(str(tiny.recipe(tmp_path)))
     job = _job(tmp_path / "labelled.jsonl", baselines=["unigram", "oracle"])
@@ -113,7 +118,7 @@ def test_paired_differences_and_verdict(tmp_path: Path) -> None:
         {"model": "scratch", "kind": "network", "labels": 10, "scores": [0.5, 0.45, 0.4], "lr": 1e-3},
     ]
     job = _job(Path("x"), labels=[10], seeds=3)
-    data = Labelled("tagging", ["O", "X"], {"test": []}, "d", "l", "p")
+    data = Labelled("tagging", ["O", "X"], {"validation": [], "test": []}, "d", "l", "p")
     built = report.build(job, data, cells, "fp32", {"seed": 0}, tmp_path)
     pair = built.notes["paired"][0]
     assert pair["mean"] == pytest.approx(0.4) and pair["wins"] == 3 and pair["clear"]
@@ -131,7 +136,8 @@ def test_paired_differences_and_verdict(tmp_path: Path) -> None:
 def test_only_the_pretrained_encoder_is_proposed(tmp_path: Path) -> None:
     cells = [{"model": "scratch", "kind": "network", "labels": 10, "scores": [0.5, 0.6], "lr": 1e-3}]
     job = _job(Path("x"), labels=[10], models=["scratch"])
-    built = report.build(job, Labelled("tagging", ["O", "X"], {"test": []}, "d", "l", "p"), cells, "fp32", {}, tmp_path)
+    data = Labelled("tagging", ["O", "X"], {"validation": [], "test": []}, "d", "l", "p")
+    built = report.build(job, data, cells, "fp32", {}, tmp_path)
     assert built.candidates == [] and built.verdict == "With 10 labels scratch is best: F1 0.550."
 
 
@@ -188,6 +194,10 @@ def test_the_job_learns_and_reports(
         "downstream verbs: 5 of 40 rows of validation are", "downstream verbs: 2 of 40 rows of test are"
     ]  # fmt: skip
     assert messages[-1][1] == 1.0 and len(messages) == 2 + 2 * 2 * (2 + 2)
+    predictions = predictions_file.read(out / read(out).predictions)  # type: ignore[operator]
+    assert [(part.seed, len(part.ids)) for part in predictions.parts] == [(0, 32), (1, 32)]
+    part, task = predictions.parts[0], predictions.tasks["verbs"]
+    assert task.head == "tags" and list(part.truth[0]) == ["O", "O", "VERB", "O", "O"] and 0 < part.scores[0] <= 1  # type: ignore[index,operator]
     drawn = {(cell["model"], cell["labels"]): cell["mean"] for cell in curve}
     assert drawn == {name: cell["mean"] for name, cell in cells.items()}
 
@@ -211,25 +221,20 @@ def test_rows_of_like_length_are_learnt_from_together() -> None:
 
 
 @pytest.mark.parametrize("task", ["tagging", "classification"])
-def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_together(task: str) -> None:
+def test_scores_come_in_the_order_of_the_rows_and_rows_of_like_length_go_together(task: str) -> None:
     random = np.random.default_rng(0)
     lengths = random.integers(3, 40, 3 * TEST_BATCH + 5)
-    answers = [random.integers(0, 9, length - 2) for length in lengths]
-    rows: Rows = {"input": Ragged.from_rows([np.zeros(length) for length in lengths])}
-    if task == "tagging":
-        rows["target_positions"] = rows["target_ids"] = Ragged.from_rows(answers)
-        truth = np.concatenate(answers)
-    else:
-        rows["label"] = truth = np.array([row[0] for row in answers])
+    answers = Ragged.from_rows([random.integers(0, 9, length - 2 if task == "tagging" else 1) for length in lengths])
+    rows: Rows = {"input": Ragged.from_rows([np.zeros(length) for length in lengths]), "target_ids": answers}
     padding = []
 
-    def known(batch: Rows) -> np.ndarray:
+    def known(batch: Rows) -> Ragged:
         lengths = ragged(batch, "input").lengths
         padding.append((lengths.max() - lengths).sum())
-        return ragged(batch, "target_ids").values if task == "tagging" else np.asarray(batch["label"])
+        return ragged(batch, "target_ids")
 
-    encoded = Encoded(rows, truth, np.ones(len(truth), bool), 0)
-    assert predict(known, encoded).tolist() == truth.tolist()
+    scores = scores_of(known, Encoded(rows, []))
+    assert scores.values.tolist() == answers.values.tolist() and scores.lengths.tolist() == answers.lengths.tolist()
     assert len(padding) == 4 and sum(padding) < 0.3 * lengths.sum()
 
 
@@ -387,14 +392,14 @@ def test_a_decoder_is_not_asked_at_its_first_token(recipe: Any, tmp_path: Path) 
 def test_a_decoder_learns_labels_at_its_last_token(tmp_path: Path) -> None:
     """Of what stands first in a row, which its last token alone can have seen."""
     folder = writers.write(tmp_path, "gpt2", spread=0.05)
-    network = open_pretrained(folder)
+    encoder = open_trainable(folder)
     examples = [Example(text=f"{('cat', 'dog')[label]} on a log and {word}", label=label)
                 for label in (0, 1) for word in ("on", "a mat", "the mat", "they", "the log", "sat")]  # fmt: skip
     rows = encode(NAMED, examples, folder, 24, framed=True)
     losses = {}
     for pooling in ("last", "cls"):
         torch.manual_seed(0)
-        objective = FineTuning(copy.deepcopy(network), folder, NAMED.labels, pooling, rows.pad, dropout=0.0)  # type: ignore[arg-type]
+        objective = FineTuning(encoder.copied(), "class", 2, pooling, dropout=0.0)  # type: ignore[arg-type]
         before = copy.deepcopy(objective.network.encoder.state_dict())
         optimizer = torch.optim.AdamW(objective.network.parameters(), lr=3e-3)
         batch = objective.collate(rows.rows)

@@ -13,7 +13,7 @@ from pipeline.downstream.fine_tune.job import Config
 from pipeline.reports.report import Report
 from tests.pipeline.job_checks import assert_announced
 
-DATA = Labelled("tagging", ["O", "X"], {"test": []}, "d", "l", "p")
+DATA = Labelled("tagging", ["O", "X"], {"validation": [], "test": []}, "d", "l", "p")
 
 
 def built(folder: Path, monkeypatch: pytest.MonkeyPatch, **scores: dict[int, list[float]]) -> Report:

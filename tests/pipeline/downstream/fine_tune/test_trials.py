@@ -6,12 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from data_prep.labelled.files import Example, Labelled
-from pipeline.downstream.fine_tune import baselines, metrics, trials
+from data_prep.shards.rows import Ragged
+from pipeline.downstream.fine_tune import baselines, trials
 from pipeline.downstream.fine_tune.examples import drawn, some
+from pipeline.downstream.fine_tune.heads import Encoded, Predicted
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.stage import Context
 
@@ -33,6 +34,10 @@ JOB = Config.model_validate(
 )  # fmt: skip
 
 
+NOTHING = Predicted([], [])
+FOUND = trials.Trial({"accuracy": 0.5}, NOTHING)
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> trials.Trials:
     settings = {"seed": 5, "precision": "fp32"}
@@ -45,11 +50,11 @@ def test_rates_are_chosen_by_validation_rows_and_examples_of_no_reported_seed(
 ) -> None:
     asked: list[tuple[str, int, int, float, str]] = []
 
-    def trial(model: str, labels: int, seed: int, lr: float, split: str) -> float:
+    def trial(model: str, labels: int, seed: int, lr: float, split: str) -> trials.Trial:
         asked.append((model, labels, seed, lr, split))
-        return lr if split == "validation" else -lr  # test rows would choose the lowest
+        return trials.Trial({"accuracy": lr if split == "validation" else -lr}, NOTHING)  # test would choose the lowest
 
-    monkeypatch.setattr(job, "_trial", trial)
+    monkeypatch.setattr(job, "trial", trial)
     cells = job.run()
     tried = [call for call in asked if call[4] == "validation"]
     reported = [call for call in asked if call[4] == "test"]
@@ -72,10 +77,12 @@ def test_a_trial_learns_from_training_examples_alone(
     read: list[list[str]] = []
     trained: list[dict[str, Any]] = []
 
-    def encode(data: Labelled, examples: Any, folder: Path, length: int, framed: bool) -> Any:
+    def encode(data: Labelled, examples: Any, tokenizer: Any, layout: Any) -> Encoded:
         read.append([example.text for example in examples])
-        rows: Any = {"label": np.array([example.label for example in examples])}
-        return trials.Encoded(rows, rows["label"], np.ones(len(examples), bool), 0)
+        return Encoded({"input": Ragged.from_rows([[0]] * len(examples))}, examples)
+
+    def predicted(data: Labelled, rows: Encoded, scores: Ragged) -> Predicted:
+        return Predicted([data.labels[example.label] for example in rows.examples], [None] * len(rows))
 
     class Training:
         def __init__(self, objective: Any, stream: Any, config: Any, **options: Any) -> None:
@@ -84,14 +91,13 @@ def test_a_trial_learns_from_training_examples_alone(
         def run(self) -> None:
             """Nothing is trained."""
 
-    monkeypatch.setattr(trials, "encode", encode)
+    monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda data: 2))
+    monkeypatch.setattr(trials, "tokenizer_of", lambda folder, framed: None)
     monkeypatch.setattr(trials, "Training", Training)
-    monkeypatch.setattr(trials, "FineTuning", lambda *_, **__: SimpleNamespace(predict=None))
-    monkeypatch.setattr(trials, "stream_of", lambda table, batch, seed, window: (table.columns["label"], batch, seed))
-    monkeypatch.setattr(trials, "predict", lambda predictor, rows: rows.truth)
-    monkeypatch.setattr(trials.Encoded, "__len__", lambda encoded: len(encoded.truth))
+    monkeypatch.setattr(trials, "FineTuning", lambda *_, **__: SimpleNamespace(scores=lambda rows: rows["input"]))
+    monkeypatch.setattr(trials, "stream_of", lambda table, batch, seed, window: (table.columns["input"], batch, seed))
     monkeypatch.setattr(job, "_encoder", lambda source: None)
-    assert job._trial("pretrained", 20, 1, 0.25, split) == 1.0
+    assert job.trial("pretrained", 20, 1, 0.25, split).scores == {"accuracy": 1.0}
     learned, judged = read
     assert learned == [f"train {number}" for number in drawn(60, 20, 5, 1)]
     count = {"validation": 12, "test": 25}[split]
@@ -99,14 +105,14 @@ def test_a_trial_learns_from_training_examples_alone(
     (first,) = trained
     assert (first["config"].lr, first["config"].steps, first["config"].global_batch) == (0.25, 20, 8)
     assert first["stream"][1:] == (8, first["seed"]) and "held_out" not in first
-    job._trial("scratch", 20, 2, 0.25, split)
+    job.trial("scratch", 20, 2, 0.25, split)
     assert len(read) == 3, "held-out examples are read once"
     assert trained[1]["seed"] != first["seed"], "another seed, another order"
 
 
 def test_a_trial_is_found_again_by_all_that_it_depends_on(job: trials.Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(trials, "once", lambda context, identity, *_: (asked.append(identity), 0.5)[1])
+    monkeypatch.setattr(trials, "once", lambda context, identity, *_: (asked.append(identity), FOUND)[1])
     job.run()
     assert len({tuple(identity.values()) for identity in asked}) == len(asked) == job.total
     assert {"model", "labels", "seed", "lr", "split"} <= asked[0].keys()
@@ -115,34 +121,50 @@ def test_a_trial_is_found_again_by_all_that_it_depends_on(job: trials.Trials, mo
 def test_every_trial_has_an_encoder_of_its_own(job: trials.Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretrained weights are as they were before another trial; from scratch there are none of them."""
     opened: list[Path] = []
-    stored = SimpleNamespace(config="its shape", weights=[1.0])
-    networks = SimpleNamespace(
-        open_trainable=lambda folder: (opened.append(folder), stored)[1],
-        from_random_weights=lambda model: SimpleNamespace(config=model.config, weights=["random"]),
-    )
-    monkeypatch.setattr(trials, "module_of", lambda folder: networks)
-    first, second, fresh = (job._encoder(job.sources[name]) for name in ("pretrained", "pretrained", "scratch"))
+
+    class Stored:
+        def __init__(self, weights: list[float]) -> None:
+            self.weights = weights
+
+        def copied(self) -> Stored:
+            return Stored([*self.weights])
+
+        def from_random_weights(self) -> Stored:
+            return Stored([0.5])
+
+    stored = Stored([1.0])
+    module = SimpleNamespace(open_trainable=lambda folder: (opened.append(folder), stored)[1])
+    monkeypatch.setattr(trials.opening, "module_of", lambda folder: module)
+    encoders: Any = [job._encoder(job.sources[name]) for name in ("pretrained", "pretrained", "scratch")]
+    first, second, fresh = encoders
     first.weights[0] = 2.0
     assert (second.weights, stored.weights) == ([1.0], [1.0]), "trained in one trial alone"
-    assert (fresh.config, fresh.weights) == ("its shape", ["random"]) and len(opened) == 2
+    assert fresh.weights == [0.5] and len(opened) == 2
 
 
-def test_words_that_do_not_fit_count_as_wrong() -> None:
-    truth = np.array([0, 1, 1, 0])
-    rows: Any = trials.Encoded({}, truth, np.array([True, True, False, False]), 0)
-    assert metrics.score(DATA, rows, np.array([0, 1])) == 0.5
+def test_a_single_rate_is_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    single = JOB.model_copy(update={"lrs": [1e-3], "models": ["pretrained"]})
+    settings = {"seed": 5, "precision": "fp32"}
+    pretrained: Any = SimpleNamespace(path=tmp_path)
+    built = trials.Trials(single, settings, DATA, pretrained, Context(downloads=tmp_path))
+    asked: list[int] = []
+    monkeypatch.setattr(built, "trial", lambda model, labels, seed, lr, split: (asked.append(seed), FOUND)[1])
+    assert [cell["lr"] for cell in built.run()] == [1e-3, 1e-3]
+    assert asked == [0, 1, 2, 0, 1, 2] and built.total == len(asked)
 
 
 def test_baselines_learn_from_the_same_examples_and_are_tested_on_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[list[str], list[str]]] = []
 
-    def score(name: str, data: Labelled, train: Any, test: Any) -> float:
+    def majority(data: Labelled, train: Any, test: Any) -> list[Any]:
         seen.append(([example.text for example in train], [example.text for example in test]))
-        return 0.5
+        return [
+            data.labels[example.label if place % 2 else 1 - example.label] for place, example in enumerate(test[:24])
+        ] + [None]
 
-    monkeypatch.setattr(baselines, "score", score)
+    monkeypatch.setitem(baselines.METHODS["classification"], "majority", majority)
     cells = baselines.cells(JOB, 5, DATA)
-    assert [cell["labels"] for cell in cells] == [4, 20] and all(cell["scores"] == [0.5] * 3 for cell in cells)
+    assert [cell["labels"] for cell in cells] == [4, 20] and all(cell["scores"] == [0.48] * 3 for cell in cells)
     test = [example.text for example in some(DATA.splits["test"], 25, 5)]
     assert seen == [
         ([f"train {number}" for number in drawn(60, labels, 5, seed)], test) for labels in (4, 20) for seed in range(3)

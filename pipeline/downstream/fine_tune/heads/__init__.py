@@ -1,0 +1,108 @@
+"""What is learned from an example, by the head: rows for a network, and answers from its scores.
+
+    examples ─encode─► rows (several of a long one) ─► network ─► scores ─predicted─► an answer to each example
+
+`HEADS` names the module of each. A module has
+
+    SCORES       metrics of tasks that name none (`pipeline.downstream.metrics`)
+    outputs      data ↦ how many scores the network has at a place
+    encode       (data, examples, tokenizer, layout) ↦ `Encoded`
+    truth        (data, examples) ↦ what metrics compare
+    predicted    (data, `Encoded`, scores) ↦ the same of what the network says; and of each example how sure it is
+
+and imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, processors
+
+from data_prep.labelled.examples import Example, Head
+from data_prep.shards.rows import Rows, num_rows, take
+from data_prep.tokens import pretrained
+from data_prep.tokens.roles import roles_of
+
+_ROOM = "pipeline.downstream.fine_tune.heads"
+HEADS: dict[Head, str] = {
+    "class": f"{_ROOM}.rows",
+    "score": f"{_ROOM}.rows",
+    "tags": f"{_ROOM}.words",
+    "choice": f"{_ROOM}.choices",
+    "answer": f"{_ROOM}.answers",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How examples become rows. length: most tokens, specials included. window_overlap: tokens that windows of what is
+    longer have in common."""
+
+    length: int
+    window_overlap: int
+    max_question: int = 64
+    max_answer: int = 30
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows of examples. cut: examples of which something is in no row. more: what `predicted` needs besides."""
+
+    rows: Rows
+    examples: Sequence[Example]
+    cut: int = 0
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return num_rows(self.rows)
+
+    def take(self, index: np.ndarray) -> Rows:
+        return take(self.rows, index)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Answers to examples, as metrics compare them. scores: of each how sure the network is of it, 0 to 1; or none."""
+
+    answers: list[Any]
+    scores: list[float | None]
+
+
+def module_of(head: Head) -> Any:
+    """The module of a head."""
+    return import_module(HEADS[head])
+
+
+def tokenizer_of(folder: Path, framed: bool) -> Tokenizer:
+    """The tokenizer of a network.
+
+    framed: where it does not frame texts itself, rows are [BOS] A [EOS], or [BOS] A [EOS] B [EOS].
+    """
+    tokenizer, settings = pretrained.read(folder)
+    if framed and not tokenizer.num_special_tokens_to_add(False):
+        _frame(tokenizer, settings)
+    return tokenizer
+
+
+def _frame(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
+    """Let a tokenizer put its special tokens around texts, as far as it has them."""
+    roles = roles_of(tokenizer, settings)
+    bos, eos = roles.get("bos", ""), roles.get("eos", "")
+    bos = "" if bos == eos else f"{bos} "
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos}$A {eos}".strip(),
+        pair=f"{bos}$A {eos} $B {eos}".strip(),
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in {bos.strip(), eos} - {""}],
+    )
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities [M, K] of scores [M, K]."""
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)

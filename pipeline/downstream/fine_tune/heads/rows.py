@@ -1,0 +1,54 @@
+"""One label, or one number, for a text or a pair of texts. What is too long is cut, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from data_prep.labelled.examples import Example, Labelled
+from data_prep.opening.pretrained import using_tokenizer
+from data_prep.shards.rows import Ragged
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, softmax
+
+SCORES = ("accuracy",)
+
+
+def outputs(data: Labelled) -> int:
+    return 1 if data.head == "score" else len(data.labels)
+
+
+def encode(data: Labelled, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
+    tokenizer.enable_truncation(layout.length)
+    with using_tokenizer():
+        encodings = tokenizer.encode_batch([as_input(example) for example in examples])
+    column = ("value", [example.score for example in examples], np.float32)
+    if data.head == "class":
+        column = ("label", [example.label for example in examples], np.int64)
+    name, values, dtype = column
+    rows = {
+        name: np.array([0 if value is None else value for value in values], dtype),
+        "input": Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32),
+        "segment": Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8),
+    }
+    return Encoded(rows, examples, sum(bool(encoding.overflowing) for encoding in encodings))
+
+
+def as_input(example: Example) -> Any:
+    """A text, or a pair of texts, as tokenizers take it."""
+    return example.text if example.text_pair is None else (example.text, example.text_pair)
+
+
+def truth(data: Labelled, examples: Sequence[Example]) -> list[Any]:
+    if data.head == "score":
+        return [example.score for example in examples]
+    return [data.labels[example.label] for example in examples]
+
+
+def predicted(data: Labelled, encoded: Encoded, scores: Ragged) -> Predicted:
+    if data.head == "score":
+        return Predicted(scores.values[:, 0].tolist(), [None] * len(scores))
+    shares = softmax(scores.values.astype(np.float64))
+    return Predicted([data.labels[best] for best in shares.argmax(-1).tolist()], shares.max(-1).tolist())

@@ -1,0 +1,172 @@
+"""What rows a network is given of examples, and what its scores say about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from data_prep.labelled.examples import Answer, Example, Labelled
+from data_prep.shards.rows import Ragged, ragged
+from data_prep.tokens.cleaning import Cleaning
+from data_prep.tokens.tokenizers import TokenizerConfig, train
+from data_prep.tokens.tokenizers import load as load_tokenizer
+from pipeline.downstream import fine_tune
+from pipeline.downstream.fine_tune.heads import HEADS, Encoded, Layout, module_of, tokenizer_of
+
+LETTERS = "abcdefgh"
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+def tokenizer() -> Tokenizer:
+    """Letters are tokens, words are split at blanks: a word of three letters has three pieces."""
+    vocabulary = {token: number for number, token in enumerate([*SPECIALS, *LETTERS, *(f"##{c}" for c in LETTERS)])}
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return made
+
+
+def data(task: Any, labels: tuple[str, ...] = (), *train: Example) -> Labelled:
+    return Labelled(task, [*labels], {"train": [*train], "validation": [], "test": []}, "made up", "CC0-1.0", "none")
+
+
+TAGGED = data("tagging", ("O", "X", "Y"))
+
+
+def certain(encoded: Encoded, labels: int) -> Ragged:
+    """Scores that say the truth."""
+    truth = ragged(encoded.rows, "target_ids")
+    return Ragged(10.0 * np.eye(labels, dtype=np.float32)[truth.values], truth.offsets)
+
+
+words = st.text(LETTERS, min_size=1, max_size=6)
+sentences = st.lists(st.tuples(words, st.integers(0, 2)), min_size=1, max_size=30)
+
+
+@given(st.lists(sentences, min_size=1, max_size=5), st.integers(4, 20), st.integers(0, 8))
+def test_every_word_of_a_long_sentence_is_asked_once(tagged: Any, length: int, overlap: int) -> None:
+    examples = [Example(words=tuple(w for w, _ in rows), tags=tuple(t for _, t in rows)) for rows in tagged]
+    head = module_of("tags")
+    encoded = head.encode(TAGGED, examples, tokenizer(), Layout(length, overlap))
+    inputs, positions = ragged(encoded.rows, "input"), ragged(encoded.rows, "target_positions")
+    assert inputs.lengths.max() <= length and encoded.cut == 0
+    pieces = inputs.values[np.repeat(inputs.offsets[:-1], positions.lengths) + positions.values]
+    assert ((pieces >= 4) & (pieces < 4 + len(LETTERS))).all(), "a first piece of a word"
+    assert sorted(encoded.more["word"].tolist()) == list(range(sum(len(example.words) for example in examples)))
+    first_letters = "".join(word[0] for example in examples for word in example.words)
+    asked = [first_letters[number] for number in encoded.more["word"]]
+    assert "".join(asked) == "".join(LETTERS[piece - 4] for piece in pieces)
+    predicted = head.predicted(TAGGED, encoded, certain(encoded, 3))
+    assert predicted.answers == head.truth(TAGGED, examples)
+    assert all(score > 0.99 for score in predicted.scores)
+
+
+def test_sentences_that_fit_are_rows_as_the_tokenizer_makes_them(tmp_path: Path) -> None:
+    example = Example(words=("ab", "c"), tags=(1, 0))
+    rows = module_of("tags").encode(TAGGED, [example], tokenizer(), Layout(16, 5)).rows
+    assert rows["input"].row(0).tolist() == tokenizer().encode("ab c").ids
+    assert rows["target_positions"].row(0).tolist() == [1, 3]
+    spoken = ("the", "river", "follows", "the", "farmer")
+    train(TokenizerConfig(kind="byte-bpe", vocabulary=300), [" ".join(spoken)] * 3, tmp_path, Cleaning())
+    encoded = module_of("tags").encode(
+        TAGGED, [Example(words=spoken, tags=(0, 1, 2, 0, 1))], tokenizer_of(tmp_path, False), Layout(64, 20)
+    )
+    assert encoded.rows["input"].row(0).tolist() == load_tokenizer(tmp_path).encode(" ".join(spoken)).ids
+    assert len(encoded.rows["target_positions"].row(0)) == len(spoken)
+
+
+def test_words_without_a_piece_are_outside_and_counted() -> None:
+    encoded = module_of("tags").encode(
+        TAGGED, [Example(words=("a", " ", "b"), tags=(1, 2, 1))], tokenizer(), Layout(9, 3)
+    )
+    assert encoded.cut == 1
+    assert module_of("tags").predicted(TAGGED, encoded, certain(encoded, 3)).answers == [["X", "O", "X"]]
+
+
+def test_texts_are_cut_and_counted_and_classes_have_probabilities() -> None:
+    named = data("classification", ("no", "yes"))
+    examples = [Example(text="a b", text_pair="c", label=1), Example(text="a b c d e f g h", label=0)]
+    encoded = module_of("class").encode(named, examples, tokenizer(), Layout(6, 0))
+    assert encoded.cut == 1 and ragged(encoded.rows, "input").lengths.tolist() == [6, 6]
+    assert ragged(encoded.rows, "segment").row(0).tolist() == [0, 0, 0, 0, 1, 1]
+    scores = Ragged.from_lengths(np.array([[0.0, np.log(3)], [5.0, 5.0]]), [1, 1])
+    predicted = module_of("class").predicted(named, encoded, scores)
+    assert predicted.answers == ["yes", "no"] and predicted.scores == pytest.approx([0.75, 0.5])
+    assert module_of("class").truth(named, examples) == ["yes", "no"]
+    numbers = data("regression")
+    encoded = module_of("score").encode(numbers, [Example(text="a", score=2.5)], tokenizer(), Layout(6, 0))
+    assert encoded.rows["value"].tolist() == [2.5]  # type: ignore[union-attr]
+    assert module_of("score").predicted(numbers, encoded, Ragged.from_lengths(np.array([[1.5]]), [1])).answers == [1.5]
+
+
+def test_choices_stand_in_one_row_one_after_another() -> None:
+    asked, head = data("choice"), module_of("choice")
+    examples = [
+        Example(text="a", text_pair="b", choices=("c", "d e"), label=1),
+        Example(text="a", choices=("f", "g", "h h h h h h h"), label=2),
+    ]
+    encoded = head.encode(asked, examples, tokenizer(), Layout(8, 0))
+    whole = [tokenizer().encode("a", pair).ids for pair in ("b c", "b d e")]
+    assert encoded.rows["input"].row(0).tolist() == [*whole[0], *whole[1]]
+    assert encoded.rows["choice"].row(0).tolist() == [6, 7] and encoded.rows["label"].tolist() == [1, 2]  # type: ignore[union-attr]
+    assert encoded.cut == 1, "rows, not choices, are counted"
+    scores = Ragged.from_lengths(np.array([[0.0], [1.0], [0.0], [0.0], [-1.0]]), [2, 3])
+    predicted = head.predicted(asked, encoded, scores)
+    assert predicted.answers == [1, 0] and predicted.scores[0] == pytest.approx(1 / (1 + np.exp(-1)))
+
+
+contexts = st.lists(words, min_size=1, max_size=40).map(" ".join)
+
+
+@given(contexts, words, st.data(), st.integers(12, 40))
+def test_scores_that_say_the_truth_give_the_answer_back(context: str, question: str, draw: Any, length: int) -> None:
+    parts = context.split(" ")
+    first = draw.draw(st.integers(0, len(parts) - 1))
+    answer = " ".join(parts[first : first + 2])
+    start = len(" ".join(parts[:first])) + (1 if first else 0)
+    example = Example(text=context, text_pair=question[:3], answers=(Answer(answer, start),))
+    layout, asked, head = (
+        Layout(length, min(6, length - 10)),
+        data("question-answering", (), example),
+        module_of("answer"),
+    )
+    encoded = head.encode(asked, [example], tokenizer(), layout)
+    inputs = ragged(encoded.rows, "input")
+    assert inputs.lengths.max() <= length
+    scores = np.zeros((len(inputs.values), 2), np.float32)
+    for row in range(len(inputs)):
+        for side, name in enumerate(("start", "end")):
+            scores[inputs.offsets[row] + np.asarray(encoded.rows[name])[row], side] = 9.0
+    predicted = head.predicted(asked, encoded, Ragged(scores, inputs.offsets))
+    if encoded.cut:
+        assert encoded.cut == 1
+    else:
+        assert predicted.answers == [answer] and head.truth(asked, [example]) == [[answer]]
+
+
+def test_no_answer_is_said_where_it_is_likelier_and_there_may_be_none() -> None:
+    example = Example(text="a b c", text_pair="d", answers=(Answer("b", 2),))
+    head, none = module_of("answer"), Example(text="a b c", text_pair="e")
+    scores = np.zeros((9, 2), np.float32)
+    scores[0] = 5.0  # [CLS]
+    scores[4] = 4.0  # b: [CLS] d [SEP] a b c [SEP]
+    for trained_on, wanted in (((example,), "b"), ((example, none), "")):
+        asked = data("question-answering", (), *trained_on)
+        encoded = head.encode(asked, [example], tokenizer(), Layout(16, 4))
+        (length,) = ragged(encoded.rows, "input").lengths
+        predicted = head.predicted(asked, encoded, Ragged.from_lengths(scores[:length], [length]))
+        assert predicted.answers == [wanted] and predicted.scores == [pytest.approx(1 / (1 + np.exp(2)))]
+
+
+def test_every_head_has_what_the_table_says() -> None:
+    for head in HEADS:
+        assert {"SCORES", "outputs", "encode", "truth", "predicted"} <= vars(module_of(head)).keys()
+    assert "torch" not in vars(fine_tune)
