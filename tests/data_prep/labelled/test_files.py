@@ -429,8 +429,9 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "either 'name' or 'path'; found neither"),
-        ({"name": "sotu-era", "path": "x"}, "found both"),
+        ({}, "takes one of name, path and task; found none"),
+        ({"name": "sotu-era", "path": "x"}, "found name and path"),
+        ({"task": "x.yaml", "seed": 3}, "a task file says seed itself"),
         ({"name": "sotu-eras"}, "no labelled data is called 'sotu-eras'.*did you mean sotu-era"),
         ({"path": "x", "labels": 3}, "labels"),
     ],
