@@ -72,8 +72,8 @@ class TokenizerConfig(BaseModel):
     """Remove accents, and with them vowel signs of Indic and Thai scripts and the dakuten of kana; null: a pretrained
     tokenizer as its owner does, wordpiece where it folds to lower case (as BERT's uncased models do), others not."""
     path: str | None = None
-    """Folder of a pretrained tokenizer: `tokenizer.json`, BERT's `vocab.txt`, or anything else that `transformers` opens;
-    by default that of the network that training starts from (train.start)."""
+    """Folder of a pretrained tokenizer: `tokenizer.json`, BERT's `vocab.txt`, or others that `transformers` opens; by
+    default that of the network that training starts from (train.start)."""
     add: int = Field(default=0, ge=0)
     """Number of pieces of the training text to add to a pretrained tokenizer: those that save the most tokens."""
     roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])

@@ -78,7 +78,7 @@ def unit_starts(rows: dict[str, Any], number: int, unit: str) -> list[bool]:
     return (np.diff(rows["unit"].row(number).astype(int), prepend=-1) != 0).tolist()
 
 
-def reference(row: np.ndarray, starts: np.ndarray, config: MaskingConfig, draws: Draws, number: int):
+def reference(row: np.ndarray, starts: list[bool], config: MaskingConfig, draws: Draws, number: int):
     """`create_masked_lm_predictions`, one row, in Python; its shuffle and its coins are keyed."""
     words: list[list[int]] = []
     for position, token in enumerate(row):

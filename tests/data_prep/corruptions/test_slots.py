@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data_prep.corruptions import slots as module
 from data_prep.corruptions.slots import FATE, SLOT, SlotsConfig
 from data_prep.rng import Draws
-from data_prep.shards.rows import Ragged, Rows, num_rows
+from data_prep.shards.rows import Ragged, num_rows
 from tests.data_prep.corruptions.test_masking import CLS, MASK, PAD, SEP, SPECIALS, batches, drawn, rows_of, text
 
 build: Any = module.build  # all columns are Ragged here
@@ -39,7 +39,7 @@ def reference(row: np.ndarray, config: SlotsConfig, draws: Draws, number: int) -
 
 @settings(max_examples=100, deadline=None)
 @given(batches(), st.floats(0.01, 1), st.one_of(st.none(), st.integers(1, 25)), st.sampled_from([0.0, 0.85, 1.0]))
-def test_it_is_the_definition(rows: Rows, rate: float, most: int | None, mask: float) -> None:
+def test_it_is_the_definition(rows: dict[str, Any], rate: float, most: int | None, mask: float) -> None:
     config, draws = slots(rate=rate, max_predictions=most, mask=mask), drawn(num_rows(rows))
     corrupted = build(config, SPECIALS)(rows, draws)
     for number in range(num_rows(rows)):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from data_prep.corruptions import build, config_of
 from data_prep.rng import Draws, key
-from data_prep.shards.rows import Rows, concat, num_rows
+from data_prep.shards.rows import concat, num_rows
 from data_prep.tokens import pairs as module
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
@@ -210,9 +210,8 @@ def test_every_token_is_in_a_row_or_counted(corpus, kind, length, pack, per, cor
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(5, 60))
 def test_a_pair_that_is_too_long_becomes_the_fewest_rows_that_hold_it(a, b, room):
     """Full rows, whose stretches begin and end alike: order cannot be told from them."""
-    pair, first, second = module.windows(
-        *(module.Spans(np.array([at]), np.array([at + size])) for at, size in ((0, a), (1000, b))), room
-    )
+    left, right = (module.Spans(np.array([at]), np.array([at + size])) for at, size in ((0, a), (1000, b)))
+    pair, first, second = module.windows(left, right, room)
     rows = [(range(*x), range(*y)) for x, y in zip(zip(*first, strict=True), zip(*second, strict=True), strict=True)]
     assert not pair.any()
     assert {*chain(*(x for x, _ in rows))} == {*range(a)} and {*chain(*(y for _, y in rows))} == {
@@ -327,7 +326,7 @@ def test_packed_pairs_waste_two_tokens_in_a_hundred_at_most(kind, sentences, len
     assert padding(together, length) < 0.02 < padding(alone, length)
 
 
-def padding(rows: Rows, length: int) -> float:
+def padding(rows: dict[str, Any], length: int) -> float:
     return 1 - len(rows["input"].values) / (num_rows(rows) * length)
 
 

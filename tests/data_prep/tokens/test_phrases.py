@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ def corpora(draw) -> TokenCorpus:
     return TokenCorpus(np.array(tokens, np.uint16), words, sentences, offsets_of([len(each) for each in documents]))
 
 
-def naive(several: list[TokenCorpus], config: PhrasesConfig) -> dict[tuple[int, ...], tuple[int, float]]:
+def naive(several: list[TokenCorpus], config: PhrasesConfig) -> dict[tuple[tuple[int, ...], ...], tuple[int, float]]:
     """(occurrences, NPMI) of each phrase's words, from counts of every run of words."""
     counts: Counter[tuple[tuple[int, ...], ...]] = Counter()
     total = 0
@@ -81,7 +81,7 @@ def test_they_are_those_of_a_plain_count(several: list[TokenCorpus], least: int,
     learned = find(several, config, BLANK, PUNCTUATION)
     wanted = naive(several, config)
     for phrase in learned.phrases:
-        matches = [words for words in wanted if without_blanks(tuple(chain(*words))) == without_blanks(phrase.ids)]
+        matches = [words for words in wanted if without_blanks(sum(words, ())) == without_blanks(phrase.ids)]
         near = [words for words in matches if len(words) == phrase.words and wanted[words][0] == phrase.count]
         assert any(wanted[words][1] == pytest.approx(phrase.npmi, abs=1e-3) for words in near)
     sure = {words for words, (_, value) in wanted.items() if value > limit + 1e-6}
