@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.mutations.changes import data, leaks, measures, pipeline, training
+from tests.mutations.changes import data, labelled, leaks, measures, pipeline, training
 
-CHANGES = [*training.CHANGES, *leaks.CHANGES, *data.CHANGES, *measures.CHANGES, *pipeline.CHANGES]
+CHANGES = [*training.CHANGES, *leaks.CHANGES, *data.CHANGES, *labelled.CHANGES, *measures.CHANGES, *pipeline.CHANGES]

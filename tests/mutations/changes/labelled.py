@@ -1,0 +1,117 @@
+"""Changes of how labelled files are read, split and checked."""
+
+from __future__ import annotations
+
+from tests.mutations.runner import Change
+
+ROOM, TESTS = "data_prep/labelled", "tests/data_prep/labelled"
+TASKS, LAYOUTS = f"{TESTS}/test_tasks.py", f"{TESTS}/test_layouts.py"
+
+CHANGES = [
+    Change(
+        "a row ends at any sign that Python takes for a line end",
+        f"{ROOM}/layouts/table.py",
+        'text = raw.decode("utf-8", "surrogateescape").removesuffix("\\n").removesuffix("\\r")\n        if text:',
+        'text = "".join(raw.decode("utf-8", "surrogateescape").splitlines()[:1])\n        if text:',
+        (f"{TASKS}::test_unquoted_rows_come_back",),
+    ),
+    Change(
+        "a row of another width keeps the columns that it has",
+        f"{ROOM}/layouts/table.py",
+        "elif len(cells) != len(header):",
+        "elif len(cells) < len(header):",
+        (f"{TASKS}::test_what_cannot_be_used_is_refused",),
+    ),
+    Change(
+        "equal texts may be in two splits",
+        f"{ROOM}/loading.py",
+        "split_of = assign_splits(list(dict.fromkeys(contents)), share, task.seed)",
+        "contents = [f'{n}{text}' for n, text in enumerate(contents)]\n"
+        "    split_of = assign_splits(list(dict.fromkeys(contents)), share, task.seed)",
+        (f"{TASKS}::test_train_is_divided_by_contents_whatever_the_order",),
+    ),
+    Change(
+        "questions about one context may be in two splits",
+        f"{ROOM}/loading.py",
+        'key = "text" if task.predicts == "answer" else None',
+        "key = None",
+        (f"{TASKS}::test_questions_about_one_context_stay_together",),
+    ),
+    Change(
+        "two scored rows may have one id",
+        f"{ROOM}/loading.py",
+        'if split != "train":',
+        "if False:",
+        (f"{TASKS}::test_what_cannot_be_used_is_refused", f"{LAYOUTS}::test_questions_that_cannot_be_read"),
+    ),
+    Change(
+        "rows that cannot be used are left out and not counted",
+        f"{ROOM}/rows.py",
+        'self._reading.add("rows that cannot be used, left out", str(error))',
+        "pass",
+        (f"{TASKS}::test_ignored_labels_and_rejects_are_counted",),
+    ),
+    Change(
+        "an answer stands where the file says, whatever stands there",
+        f"{ROOM}/answers.py",
+        "if start >= 0 and context.startswith(text, start):",
+        "if start >= 0:",
+        (f"{LAYOUTS}::test_an_answer_stands_where_its_place_says",),
+    ),
+    Change(
+        "a misplaced answer is taken where its text stands first",
+        f"{ROOM}/answers.py",
+        "return before if start - before <= after - start else after",
+        "return context.find(text)",
+        (f"{LAYOUTS}::test_answers_that_are_not_where_the_file_says",),
+    ),
+    Change(
+        "contexts are cleaned, and answers are not where they were",
+        f"{ROOM}/heads.py",
+        'content: dict[str, Any] = {"text": context, "text_pair": question}',
+        'content: dict[str, Any] = {"text": cleaning(context) if cleaning else context, "text_pair": question}',
+        (f"{TASKS}::test_texts_are_cleaned_where_asked",),
+    ),
+    Change(
+        "an impossible question keeps its answers",
+        f"{ROOM}/layouts/squad.py",
+        'if fields.get("is_impossible") is True:',
+        "if False:",
+        (f"{LAYOUTS}::test_squad_v2",),
+    ),
+    Change(
+        "a token of several words is a word of its own",
+        f"{ROOM}/layouts/tokens.py",
+        "elif columns == CONLL_U and not cells[0].isdecimal():",
+        'elif columns == CONLL_U and "." in cells[0]:',
+        (f"{LAYOUTS}::test_conll_u",),
+    ),
+    Change(
+        "an unlabelled row has the last label",
+        f"{ROOM}/layouts/arrow.py",
+        "return None if value < 0 else names[value]",
+        "return names[value]",
+        (f"{LAYOUTS}::test_rows_without_a_label_are_refused_but_for_predictions",),
+    ),
+    Change(
+        "a split of a folder may lack a file",
+        f"{ROOM}/layouts/hub.py",
+        "if incomplete := _incomplete(chosen):",
+        "if False and (incomplete := _incomplete(chosen)):",
+        (f"{LAYOUTS}::test_a_folder_of_parquet",),
+    ),
+    Change(
+        "rows are compared as they are written",
+        f"{ROOM}/checks.py",
+        '(clean(example.text), clean(example.text_pair or ""), example.choices)',
+        "(example.text, example.text_pair, example.choices)",
+        (f"{TASKS}::test_leaks_are_counted_and_named",),
+    ),
+    Change(
+        "a share of train stands for a validation file that is missing",
+        f"{ROOM}/suite.py",
+        "(there.train and not (task.validation or task.test))",
+        "there.train",
+        (f"{TESTS}/test_suites.py::test_a_train_file_without_its_validation_is_no_task",),
+    ),
+]
