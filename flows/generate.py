@@ -132,7 +132,7 @@ class _Shown:
         self.next = 0
 
     def add(self, number: int, text: str) -> None:
-        """Print what is new of a text, but for the beginning of a character that is not whole yet."""
+        """Print what is new of a text, except the beginning of an incomplete character."""
         text = text.rstrip("\ufffd")
         if not self.written:
             self.console.print(Text(self.prompts[number].text, "bold"), end="", soft_wrap=True)

@@ -19,7 +19,7 @@ SMALLEST_SIDE = 560  # pixels of a grid; small images are enlarged, each pixel t
 def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
     """Write `count` examples of a model (see `flows.checkpoint`) to `out`; returns the shape of one.
 
-    The same seed gives the same examples. Raises UserError where there is no such model, where it cannot be sampled
+    The same seed gives the same examples. Raises UserError if there is no such model, if it cannot be sampled
     (see `training.inference.sampling`), or where `out` has the wrong suffix for its examples.
     """
     import torch

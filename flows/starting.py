@@ -27,7 +27,7 @@ OTHERS = {Recipe: ("experiment", "step", "recipe", "scale"), Evaluation: ("model
 def asked_settings(name_or_path: str, asked: str | None) -> list[str]:
     """Settings of a recipe that take the network that --from names; none where it names a step, or nothing.
 
-    UserError where there is no such network.
+    UserError if there is no such network.
     """
     if asked is None or start_from.FROM.fullmatch(asked):
         return []

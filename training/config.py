@@ -90,7 +90,7 @@ class LongerConfig(Settings):
     def corruption(self, usual: C) -> C:
         """How those rows are corrupted, given how the others are.
 
-        UserError where that is asked of a corruption that has no such setting.
+        UserError if the corruption has no such setting.
         """
         if self.max_predictions is None:
             return usual
@@ -203,7 +203,7 @@ class TrainConfig(Settings):
 
     @property
     def longer_from(self) -> int:
-        """First step on longer rows; the number of steps where there are none."""
+        """First step on longer rows; the number of steps if there are none."""
         return self.steps - (round(self.steps * self.longer.share) if self.longer else 0)
 
 

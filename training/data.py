@@ -1,4 +1,4 @@
-"""The stream of samples: order, shards and corruption behind one call.
+"""The stream of samples: order, shards and corruption in one call.
 
 `read(samples)` is a pure function of the sample numbers, so any worker can be handed any slice of any step.
 """

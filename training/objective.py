@@ -7,7 +7,7 @@ can divide by their number over all ranks and micro-batches before anything is d
     loss = Σ_terms  Σ_ranks Σ_micro-batches sum(term) / Σ_ranks Σ_micro-batches weight(term)
 
 That is the same mean on any number of workers, whatever each of them happened to draw. A loss that compares the
-examples of a step with each other is no such sum; see `WholeBatchTurn`.
+examples of a step with each other is not such a sum; see `WholeBatchTurn`.
 
     rows ─► drawn (keyed) ─► collate ─► prepare (once a step, no gradients) ─► turns: each a player's loss ─► after_step
 
@@ -168,7 +168,7 @@ class Objective(Protocol):
         ...
 
     def num_targets(self, batch: Batch) -> int:
-        """How many targets of the batch meet the projection on a vocabulary, if there is one."""
+        """How many targets of the batch are projected on a vocabulary, if there is one."""
         ...
 
     def flops(self, batch: Batch) -> float:

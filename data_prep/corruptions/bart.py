@@ -238,7 +238,7 @@ def masked(text: Text, begins: np.ndarray, config: BartConfig, specials: Special
     row = np.repeat(np.arange(len(number)), spans)
     end = np.minimum(begin + length, first[1:][row])
     change = np.bincount(begin + 1, minlength=len(word) + 1) - np.bincount(end, minlength=len(word) + 1)
-    inner = np.cumsum(change[:-1]) > 0  # words in a span, but for its first
+    inner = np.cumsum(change[:-1]) > 0  # words in a span, except its first
     opening = np.zeros(len(word), bool)
     opening[begin] = True
     hidden = np.zeros(len(unit), bool)

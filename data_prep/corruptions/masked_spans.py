@@ -34,7 +34,7 @@ ROUND = 1 << 16  # a draw's position is that of the sequence's first token, plus
 
 
 class MaskedSpansConfig(SparseConfig):
-    """How long spans are, how many tokens they hide, and behind what."""
+    """The length of spans, how many tokens they hide, and what replaces them."""
 
     kind: Literal["masked-spans"]
     """Spans of whole words are hidden, and predicted in place, as in SpanBERT."""

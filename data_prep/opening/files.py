@@ -89,7 +89,7 @@ def inside(folder: Path, name: Any) -> Path:
 
 
 def plain(path: Path) -> int:
-    """Bytes of a plain file. UnfitError where it is none: a pipe or device may never end."""
+    """Bytes of a plain file. UnfitError if it is something else: a pipe or device may never end."""
     try:
         status = path.stat()
     except FileNotFoundError as error:
@@ -112,7 +112,7 @@ def read(path: Path, most: int = LARGEST_JSON) -> bytes:
 
 
 def parsed(data: bytes | str) -> Any:
-    """The value of a JSON text. UnfitError where it is none, names a key twice, or is nested too deeply."""
+    """The value of a JSON text. UnfitError if it is not JSON, has a key twice, or is nested too deeply."""
     try:
         return json.loads(data, object_pairs_hook=_object)
     except RecursionError:
@@ -133,7 +133,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. UnfitError where there is none."""
+    """The object in a JSON file. UnfitError if there is none."""
     try:
         value = parsed(read(path))
     except UnfitError as error:

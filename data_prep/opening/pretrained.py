@@ -42,7 +42,7 @@ def open_as(folder: Path | str, auto: str, **options: Any) -> Any:
 
 
 def tokenizer_of(path: Path) -> Tokenizer:
-    """The tokenizer of a file, without padding and truncation. UserError where it is none, or asks for too much."""
+    """The tokenizer of a file, without padding and truncation. UserError if it is invalid or asks for too much."""
     try:
         text = read(path, MOST_BYTES)
         checked_spec(parsed(text))

@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 @contextmanager
 def opened(path: Path, framework: str = "pt") -> Iterator[Any]:
-    """A mapped file of the library's. UnfitError where it is none, or while it is used."""
+    """A file mapped by the library. UnfitError if it is invalid, also during use."""
     plain(path)
     try:
         opened_file = safe_open(path, framework)  # type: ignore[no-untyped-call]
@@ -67,7 +67,7 @@ def header_of_folder(folder: Path, name: str = "model.safetensors") -> dict[str,
 
 
 def load(path: Path, framework: str = "pt") -> dict[str, Any]:
-    """All tensors of a file by name, torch's or NumPy's ("numpy"). UnfitError where it is none."""
+    """All tensors of a file by name, torch's or NumPy's ("numpy"). UnfitError if it is invalid."""
     with opened(path, framework) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
 

@@ -2,7 +2,7 @@
 
 Patterns are regular expressions of Oniguruma, which tries all ways to match: `(a+)+$` takes twice the time for each
 further letter. So a group that is repeated may hold neither alternatives nor repeats of unknown number, and few
-unbounded repeats stand beside each other, as in all published tokenizers.
+unbounded repeats are next to each other, as in all published tokenizers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REPEAT = re.compile(r"(?:([*+?])|\{(\d*)(?:(,)(\d*))?\})[?+]?")
 
 
 def problem_of(spec: Mapping[str, Any]) -> str:
-    """The first thing that a tokenizer asks for and does not get, in a clause; empty if there is none."""
+    """The first unsupported request of a tokenizer, as a clause; empty if there is none."""
     try:
         model = spec.get("model") or {}
         largest = max(_ids(spec, model), default=0)

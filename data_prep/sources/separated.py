@@ -341,7 +341,7 @@ def _parsed(text: str, delimiter: str = TAB) -> list[str] | None:
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """The first name that is there twice, among any number of them; None: there is none."""
+    """The first name that occurs twice, among any number of them; None: there is none."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 

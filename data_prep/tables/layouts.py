@@ -77,7 +77,7 @@ class Layout:
         return min(fitting or choices, key=lambda names: self._misplaced(names, first))
 
     def _misplaced(self, names: Sequence[str], first: Sequence[str]) -> int:
-        """Number of values that are none of their columns."""
+        """Number of values that do not fit their columns."""
         count = 0
         for name, value in zip(names, first, strict=False):
             is_number = _NUMBER.fullmatch(value) is not None

@@ -25,7 +25,7 @@ class Typed(NamedTuple):
     beyond_float: Mapping[str, pa.Array] = {}
     """Texts of numbers that float64 does not tell from others (`data_prep.tables.values.beyond_float`)."""
     odd: Mapping[str, np.ndarray] = {}
-    """Of rows to be scored, by column: bool [R], where there is a value that is none of the column's kind."""
+    """For rows to be scored, by column: bool [R], where a value does not have the column's kind."""
 
 
 def misfit(raw: Raw, schema: TableSchema, first: str, labelled: bool = True) -> str | None:

@@ -60,7 +60,7 @@ def call(function: Callable[..., R], *arguments: Any, seconds: int | None, what:
 
 
 def _asked(request: bytes, seconds: int) -> tuple[tuple[bool, Any] | None, int | None]:
-    """The helper's answer; or None, and how the helper ended, which is None if it was ended here."""
+    """The helper's answer; or None, and how the helper ended, which is None if we ended it."""
     helper = _helper()
     try:
         helper.send(request)

@@ -153,9 +153,9 @@ def cleaning_of(tokenizer: Tokenizer) -> Cleaning | None:
 def white_space(
     sentences: pa.StringArray, counts: np.ndarray, paragraphs: np.ndarray | None, keep_lines: bool = False
 ) -> pa.StringArray:
-    """What stands before each sentence in the text of its document; null where a document begins.
+    """The white space before each sentence in the text of its document; null where a document begins.
 
-    A blank; nothing behind a sentence of Chinese or Japanese; a line break if sentences are lines (`keep_lines`); a
+    A blank; nothing after a sentence of Chinese or Japanese; a line break if sentences are lines (`keep_lines`); a
     blank line between paragraphs. counts: sentences of each document. paragraphs: number of each sentence's paragraph;
     None: each document is one.
     """
@@ -172,7 +172,7 @@ def white_space(
 
 
 def pieces(documents: Documents, keep_lines: bool = False) -> Iterator[str]:
-    """Every sentence of some documents behind the white space before it: joined, their texts."""
+    """Every sentence of some documents, preceded by its white space: joined, their texts."""
     for counts, sentences, paragraphs in documents.batches():
         before = pc.fill_null(white_space(sentences, counts, paragraphs, keep_lines), "")
         yield from pc.binary_join_element_wise(before, sentences, "").to_pylist()

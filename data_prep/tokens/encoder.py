@@ -78,8 +78,8 @@ class Encoder:
     def encode_documents(self, sentences: pa.StringArray, before: pa.StringArray) -> Ragged:
         """The ids of each sentence, with the white space before it: joined, what the whole documents' texts become.
 
-        before: what stands before each sentence, null where a document begins (`data_prep.tokens.cleaning`). A token
-        is of the sentence that it begins in; a sentence within another's token has none.
+        before: the white space before each sentence, null where a document begins (`data_prep.tokens.cleaning`). A
+        token is of the sentence that it begins in; a sentence within another's token has none.
         """
         firsts = pc.is_null(before)
         opening = self._with_prefix(sentences) if self._prefix else sentences
@@ -94,7 +94,7 @@ class Encoder:
         return pc.if_else(takes, pc.binary_join_element_wise(self._prefix, texts, ""), texts)
 
     def _divided(self, texts: pa.StringArray, begins: np.ndarray) -> Ragged:
-        """The ids of texts of which those that do not begin anew are encoded together with the one before."""
+        """The ids of texts; those that continue the text before are encoded together with it."""
         characters = pc.utf8_length(texts).to_numpy()
         group = np.cumsum(begins) - 1
         first = np.flatnonzero(begins)

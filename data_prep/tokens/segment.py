@@ -78,7 +78,7 @@ class Segmenter:
 
     def __init__(self, name: Name, tokenizer: Tokenizer) -> None:
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-        self._codes = np.zeros(max(vocabulary.values()) + 1, np.uint32)  # of characters; 0: the token is none
+        self._codes = np.zeros(max(vocabulary.values()) + 1, np.uint32)  # of characters; 0: not a character
         for piece, number in vocabulary.items():
             if len(piece) == 1 and is_chinese(piece):
                 self._codes[number] = ord(piece)

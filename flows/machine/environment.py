@@ -41,7 +41,7 @@ def bypass_proxies() -> None:
 def begin() -> None:
     """Close files to others, and set the variables that the user has not set. Before anything heavy is imported.
 
-    Raises UserError for a SESAME_UMASK that is none.
+    Raises UserError for an invalid SESAME_UMASK.
     """
     private.close_files()
     log_legibly()

@@ -55,7 +55,7 @@ def smallest(system: System, gpu: str, offload: bool = False) -> Cluster:
 
 
 def placed(system: System, gpu: str, gpus: int, offload: bool = False) -> Cluster | None:
-    """The cheapest placement that fits on so many GPUs; None if there is none."""
+    """The cheapest placement that fits on this number of GPUs; None if there is none."""
     for placement in _placements(gpus, offload):
         cluster = Cluster(gpus, gpu, placement, _memory(system, placement))
         if cluster.fits:

@@ -49,7 +49,7 @@ class Estimate:
     """Needs of pretraining. `seconds` is a range, or one value twice."""
 
     parameters: int
-    idle: int  # of them, those that a token does not meet: other experts than its own
+    idle: int  # of them, those that do not process a given token: other experts
     unit: str  # of what is counted in `units`
     units: int  # at most, of all steps
     rows: int  # of all steps

@@ -15,7 +15,7 @@ found at places (paths, also in archives) at the last pass decides:
 A new file may begin with the rows of an old one by chance. So a beginning of a content counts only as far as that was
 scored altogether; and where it has too few different rows (`pipeline.scoring.coincidence`) only if its file is the
 same by inode at the same place, or was renamed and not written to since. In doubt, rows are scored. Rows that are not,
-because they are as they were before, are counted and said, but for those of a file that has plainly grown.
+because they are as they were before, are counted and reported, except those of a file that has plainly grown.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ScoredPart:
 
     @staticmethod
     def of(path: Path) -> ScoredPart:
-        """Read a part. UserError if the file is none, or of another version."""
+        """Read a part. UserError if the file is not a part, or of another version."""
         try:
             value = json.loads(score_files.note_of(path)[NOTE])
             part_format = value.pop("format", 1)

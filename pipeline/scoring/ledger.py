@@ -224,7 +224,7 @@ class Ledger:
 
 
 def _new(listed: Listed, measured: Measured, match: Match, is_settled: bool) -> tuple[Range | None, int]:
-    """The bytes of a file to score, if any; and how many behind them wait for a line end."""
+    """The bytes of a file to score, if any; and how many after them wait for a line end."""
     file, line_format, start, size = listed.file, listed.line_format, match.start, measured.size
     if line_format is None:
         has_rows = match.part is None and (size > 0 or measured.damage)

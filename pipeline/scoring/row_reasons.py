@@ -26,7 +26,7 @@ class RowInputs(NamedTuple):
     outside: np.ndarray  # float64 [R, columns]: see `data_prep.tables.outside`
     rows: pa.RecordBatch | None = None
     odd: Mapping[str, np.ndarray] = {}
-    """bool [R] by column: values that are none of its kind, which are null in `rows`."""
+    """bool [R] by column: values that do not have its kind, which are null in `rows`."""
 
     def taken(self, index: np.ndarray) -> RowInputs:
         """Some of the rows."""
@@ -80,7 +80,7 @@ def why(transform: Transform, inputs: RowInputs, row: int, place: int) -> str:
 
 
 def outside_of(transform: Transform, rows: pa.RecordBatch, odd: Mapping[str, np.ndarray]) -> np.ndarray:
-    """How far each value lies outside, float64 [R, columns], with those that are none of their column's kind."""
+    """How far each value lies outside, float64 [R, columns], with those that do not have their column's kind."""
     outside = transform.outside(rows)
     names: Sequence[str] = [column.name for column in transform.columns]
     for name, is_odd in odd.items():

@@ -234,7 +234,7 @@ def head_end(file: SourceFile, line_format: LineFormat, stop: int) -> int:
 
 
 def _dialect(file: SourceFile, line_format: LineFormat, stop: int) -> Dialect:
-    """The dialect of bytes [0, stop); what is behind them may be damaged."""
+    """The dialect of bytes [0, stop); those after them may be damaged."""
     if not line_format.header or not line_format.delimiter or line_format.skip:  # a layout says how it is written
         return Dialect(line_format.delimiter or "", line_format.skip)
     begin = b"".join(stretch(file, 0, min(BEGIN, stop)))

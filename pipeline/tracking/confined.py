@@ -1,4 +1,4 @@
-"""MLflow's server for one folder of artifacts: what lies elsewhere can be neither named nor reached through it.
+"""MLflow's server for one folder of artifacts: nothing elsewhere can be named or reached through it.
 
 MLflow lets its clients choose where an experiment's files lie, and then reads and writes them there as the server's
 user. Here a location that a client names must be below the folder, and so must every place whose files are asked for,

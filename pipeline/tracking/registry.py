@@ -134,7 +134,7 @@ def register(
 def promote(client: MlflowClient, name: str, version: str, score: Score) -> str:
     """Make `version` the champion of `name` if the gate allows it; returns the decision and its reason.
 
-    Its score is stored with the version in any case: a champion that is scored anew keeps its place.
+    Its score is stored with the version in any case: a champion that is scored again keeps its place.
     """
     for tag, value in _tags_of(score).items():
         client.set_model_version_tag(name, version, tag, value)

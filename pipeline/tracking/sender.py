@@ -209,7 +209,7 @@ def _left_behind(server: Server, own: str, stop: Callable[[], bool]) -> Generato
 
 
 def _groups(lines: list[tuple[Operation | None, int]]) -> Iterator[tuple[list[Operation | None], int]]:
-    """Operations to be sent together, and the offset behind them: metrics of one run in a row, others alone."""
+    """Operations to be sent together, and the offset after them: metrics of one run in a row, others alone."""
     group: list[Operation | None] = []
     values, end = 0, 0
     for operation, offset in lines:

@@ -40,7 +40,7 @@ class ServedEncoder(PythonModel):
         self.model = model.to(self.device).eval()
         positions = getattr(model.config, "max_position_embeddings", None) or LONGEST
         self.length = min(self.tokenizer.model_max_length, positions)
-        if self.tokenizer.pad_token is None:  # what stands there is masked, so any token will do
+        if self.tokenizer.pad_token is None:  # padding is masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
         self.tokenizer.padding_side = "right"
 

@@ -118,7 +118,7 @@ class Spool:
         return locked(self.path.with_suffix(""))
 
     def read(self, offset: int) -> list[tuple[Operation | None, int]]:
-        """The next operations from `offset` on, each with the offset behind it; None for a line that is damaged."""
+        """The next operations from `offset` on, each with the offset after it; None for a line that is damaged."""
         operations: list[tuple[Operation | None, int]] = []
         for line in self._lines(offset):
             offset += len(line)

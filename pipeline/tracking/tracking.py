@@ -290,7 +290,7 @@ def metric_name(name: str) -> str:
 def follow(path: Path, callback: Callable[[dict[str, Any]], None], stop: threading.Event, every: float = 0.2) -> None:
     """Call `callback` with each record of a growing file of JSON lines, from its start, until `stop` is set.
 
-    The file may be created later, and removed to begin anew. Lines present when `stop` is set are still read;
+    The file may be created later, and removed to start over. Lines present when `stop` is set are still read;
     incomplete ones are not.
     A step may come again (a run that went on from a checkpoint): the last record of a step is the one that counts.
     """

@@ -5,8 +5,8 @@
 
 What cannot work is found here and named: otherwise gloo would wait half an hour for a host that it cannot reach.
 
-Workers meet to tell each other where they listen. PyTorch's server for that (TCPStore) takes what anybody sets, and
-would listen on all addresses: so on one host they meet in a file, which only its owner reads; on several, the server
+Workers must tell each other where they listen. PyTorch's server for that (TCPStore) takes what anybody sets, and
+would listen on all addresses: so on one host they use a file, which only its owner can read; on several, the server
 listens at Ray's address of its host and nowhere else.
 """
 

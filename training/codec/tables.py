@@ -1,7 +1,7 @@
 """The distributions of a codec as whole numbers, and symbols coded by them: no rounding between symbols and bytes.
 
     codec.json    for every channel of the latents `lowest`, and for every class of places (`training.codec.contexts`)
-                  `counts`: how often of TOTAL the values lowest, lowest + 1, … are met; last, anything else (escape)
+                  `counts`: how often of TOTAL the values lowest, lowest + 1, … occur; last, anything else (escape)
 
 A channel is coded class by class. A value outside its table is written as the escape, and in 16 plain bits after its
 class. Tables are made once, when a network is exported: what it learned of a channel (`Tables.of`), and how that is
@@ -118,7 +118,7 @@ class Tables:
     def by_class(self, latents: np.ndarray, classes: int) -> Tables:
         """With so many classes of places at most, counted in latents int32 [N, C, h, w] of training images.
 
-        What is not met often is left to the channel's distribution, which counts as LEARNED places of every class. A
+        Rare values are left to the channel's distribution, which counts as LEARNED places of every class. A
         channel has classes only where those counted in one half of the images save bits in the other.
         """
         activity = Activity(len(latents), *latents.shape[2:])

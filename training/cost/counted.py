@@ -52,12 +52,12 @@ class Cost:
     parameters: int  # of all players
     unit: str  # what input is counted in
     row_units: float  # of a row, padding included
-    row_targets: float  # of a row, that meet the projection on the vocabulary
+    row_targets: float  # of a row, that are projected on the vocabulary
     row_flops: float  # of forward and backward passes; 0: not known
     activations: float  # bytes that both passes hold at once, besides weights and their gradients; 0 with a shape
     shape: Transformer | None  # of the transformer that reads tokens, if that is what is trained
     beside: tuple[Transformer, ...] = ()  # those that read the same tokens in the same network (a generator)
-    idle: int = 0  # of the parameters, those that a token does not meet: other experts than its own
+    idle: int = 0  # of the parameters, those that do not process a given token: other experts
     experts: int = 0  # of the parameters, those of experts
 
 

@@ -236,8 +236,8 @@ def peak_bytes() -> int:
 def _to_come(warm: int) -> int:
     """Bytes of malloc's heap that will be resident after more steps. warm: the peak after the warm-up.
 
-    Blocks of many sizes move through the heap's gaps, and ever fewer pages are met for the first time: in the next
-    hundred steps about as many as in the first ten, but no more than the heap has.
+    Blocks of many sizes move through the heap's gaps, and fewer and fewer pages are touched for the first time: in
+    the next hundred steps about as many as in the first ten, but no more than the heap has.
     """
     return min(peak_bytes() - warm, sum(size - resident for size, resident in _heap()))
 

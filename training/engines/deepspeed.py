@@ -1,4 +1,4 @@
-"""DeepSpeed behind the engine's few calls: ZeRO stages 0 to 3, with or without offload.
+"""DeepSpeed with the interface of an engine: ZeRO stages 0 to 3, with or without offload.
 
 Three habits of DeepSpeed are worked around here and nowhere else: on a CPU its communication layer compiles a
 shared-memory kernel that training never uses; it averages gradients over ranks and micro-batches where our loss is

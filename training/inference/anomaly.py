@@ -9,7 +9,7 @@
     likelihood          of a variational auto-encoder: minus its importance-weighted bound on log p(x), in nats
 
 A denoising auto-encoder's e is, for small Gaussian noise, −σ² ∇ log p(x) (Alain & Bengio 2014): it is long where the
-density of training rows falls steeply. Several members, trained alike but for their seeds, are averaged.
+density of training rows falls steeply. Several members, trained alike except for their seeds, are averaged.
 
 A score is a function of its row only, to the bit: other rows of the batch have no influence, noise is keyed by the
 row's values, and rows are always taken as many at a time (the last ones beside zeros), for sums of other sizes are

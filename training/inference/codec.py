@@ -60,7 +60,7 @@ class Codec:
 
     @classmethod
     def open(cls, folder: Path, device: str = "cpu") -> Codec:
-        """The codec in a folder that training exported. Raises UserError where there is none."""
+        """The codec in a folder that training exported. Raises UserError if there is none."""
         model: Any = open_model(folder, device)
         if not isinstance(model, CompressiveAutoencoder):
             raise UserError(f"{folder}: holds a model of kind {model.kind}; objective compression makes those needed.")
@@ -73,7 +73,7 @@ class Codec:
         return cls(model, tables, model_digest.digest())
 
     def encode(self, image: np.ndarray) -> bytes:
-        """The compressed file of an image, uint8 [C, H, W]. Raises UserError where the model takes no such image."""
+        """The compressed file of an image, uint8 [C, H, W]. Raises UserError if it does not fit the model."""
         channels, height, width = image.shape
         fits = 0 < min(height, width) <= max(height, width) <= LONGEST_SIDE and height * width <= MAX_PIXELS
         if channels != self.channels or not fits:

@@ -56,7 +56,7 @@ class LanguageModel:
             return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """The ids of a prompt as the network met texts in training. Special tokens that are spelt in it are meant.
+        """The ids of a prompt, encoded as texts were in training. Special tokens that are spelt in it count as such.
 
         A decoder's begin with `bos`; what an encoder reads is framed as its tokenizer frames texts.
         """
@@ -110,7 +110,7 @@ def _random(config: Any, line: Architecture, seed: int) -> Any:
 
 
 def _device(name: str) -> torch.device:
-    """The device of a name. UserError where there is none."""
+    """The device of a name. UserError if there is none."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

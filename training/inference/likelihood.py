@@ -194,7 +194,7 @@ class Likelihood:
         ]
 
     def _first(self) -> int:
-        """What stands before a text of which nothing is given."""
+        """The context of a text without one."""
         first = self.model.bos if self.model.bos is not None else self.model.eos
         if first is None:
             raise UserError("the tokenizer has neither [BOS] nor [EOS], and nothing else stands before a text.")

@@ -57,7 +57,7 @@ class Judged(NamedTuple):
 class Predictions(NamedTuple):
     """Of M targets, row by row.
 
-    rows: as the objective was given them. truth: log p of what stands there, float64 [M]. ids, of_ids: the likeliest
+    rows: as the objective was given them. truth: log p of the true ids, float64 [M]. ids, of_ids: the likeliest
     ids and their log p, [M, k]. judged: None of networks that judge no tokens.
     """
 

@@ -75,7 +75,7 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
 
 
 def entry_of(name: str) -> ObjectiveEntry:
-    """The entry of the named objective. Raises UserError where there is none."""
+    """The entry of the named objective. Raises UserError if there is none."""
     if name not in OBJECTIVES:
         known = choices(name, OBJECTIVES, "`sesame settings objective`")
         raise UserError(f"objective.name: {name!r} is not an objective; {known}")
@@ -83,7 +83,7 @@ def entry_of(name: str) -> ObjectiveEntry:
 
 
 def module_of(name: str) -> Any:
-    """The named objective's module. Raises UserError where there is none."""
+    """The named objective's module. Raises UserError if there is none."""
     return import_module(entry_of(name).module)
 
 

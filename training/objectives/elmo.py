@@ -1,8 +1,8 @@
 """The next word and the word before, by two language models that share the word reader and the softmax (ELMo).
 
     x          <S>      the    cat    sat    </S>
-    onward     the      cat    sat    </S>   –         from what stands before
-    backward   –        <S>    the    cat    sat       from what stands behind
+    onward     the      cat    sat    </S>   –         from the words before
+    backward   –        <S>    the    cat    sat       from the words after
 
     loss = ½ · (mean of −log p onward + mean of −log p backward)                       Peters et al. 2018, section 3.1
 

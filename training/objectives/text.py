@@ -52,7 +52,7 @@ class Targets:
     """The tokens of rows that are predicted, in the order of `target_ids` of their batch, and their context.
 
     text: ids [R, ragged], among which the targets stand. positions, ids: [R, ragged], their places there and what they
-    are. both_sides: the network sees what stands behind a target, too, and at its place what stands there in `text`;
+    are. both_sides: the network also sees the tokens after a target, and at its place the one there in `text`;
     otherwise it sees the text before it. sequence: of rows of several sequences, which one each token of `text` is of.
     asked: which part of the network is asked, where that is not all of it.
     """
@@ -80,7 +80,7 @@ class Targets:
 class TextObjective(BaseObjective):
     """The base of the objectives of text. Subclasses build a `TextNetwork` and define what is predicted.
 
-    `targets` of a batch are its column `target_ids`: how many meet the projection on the vocabulary.
+    `targets` of a batch are its column `target_ids`: those projected on the vocabulary.
     """
 
     unit = "tokens"

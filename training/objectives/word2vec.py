@@ -103,7 +103,7 @@ class NoiseTable:
 
 
 def reach(half: Ragged) -> tuple[np.ndarray, np.ndarray]:
-    """How many words of each centre's window stand before it and after it, [N] each; windows end with their row."""
+    """How many words of each centre's window come before it and after it, [N] each; windows end with their row."""
     position = half.positions()
     after = np.repeat(half.lengths, half.lengths) - 1 - position
     return np.minimum(half.values, position), np.minimum(half.values, after)

@@ -214,7 +214,7 @@ def _most_useful(
 
 
 def _with(spec: dict[str, Any], pieces: Sequence[str]) -> tuple[Tokenizer, int]:
-    """The tokenizer with these pieces behind all others, and the id of the first of them.
+    """The tokenizer with these pieces after all others, and the id of the first of them.
 
     Tokens outside of the model's vocabulary are made part of it: without a place there, they would be renumbered.
     """

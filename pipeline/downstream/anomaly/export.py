@@ -105,7 +105,7 @@ def export(
 
 
 def _tested(detector: RowDetector, learned: np.ndarray, promised: float | None, job: Config, corpus: Path) -> Exported:
-    """What the saved detector flags of the test rows, but for those that it has learned from."""
+    """What the saved detector flags of the test rows, except those that it has learned from."""
     rows, left_out = detector.test_rows(corpus, learned)
     flags: dict[str, list[np.ndarray]] = defaultdict(list)
     for batch, indices in rows.batches():

@@ -1,4 +1,4 @@
-"""The auto-encoders of an anomaly job: choosing a candidate, and training it anew for every split.
+"""The auto-encoders of an anomaly job: choosing a candidate, and training it again for every split.
 
 A candidate is chosen without anomalies, by the loss on held-out normal rows, on splits that are never reported. For a
 denoising auto-encoder that loss measures how well it tells normal rows from noise around them, which its score rests

@@ -1,4 +1,4 @@
-"""The rows that an anomaly job trains and tests on: drawn anew for every seed, then scaled.
+"""The rows that an anomaly job trains and tests on: drawn for every seed, then scaled.
 
     rows of the corpus without duplicates; inputs that occur both as normal and as an anomaly are left out
       normal ──► train_share ──┬─► learn      training rows of networks

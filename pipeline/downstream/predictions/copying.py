@@ -1,7 +1,7 @@
 """What copying tells of a sequence that is predicted from another: the baseline of those who restore texts.
 
-At each token the guess is what stands, in what the network was given, behind the token before: next to the last guess
-if that was right, else at the first such place behind it, else at the first of all.
+At each token, the guess is what follows the token before it in the network's input: next to the last guess
+if that was right, else at the first such place after it, else at the first of all.
 
     given    the  ▁  sat  on  the  mat
     truth    the  cat  sat  on  a  mat

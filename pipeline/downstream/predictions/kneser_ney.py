@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 BITS = 21  # of a token in a key: three of them fit into 63
-LARGEST = (1 << BITS) - 1  # vocabulary: ids, and one for what stands before a text
+LARGEST = (1 << BITS) - 1  # vocabulary: ids, and one for the place before a text
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where too few n-grams are there to estimate them (KenLM's)
 
 
 class NGrams(NamedTuple):
-    """Tokens of a text with what stands before each of them.
+    """Tokens of a text with the context before each of them.
 
     words: integers [N]. contexts: [N, n−1], the nearest token last; before a text's first one, the vocabulary's size.
     """

@@ -195,7 +195,7 @@ def _chosen(scored: Scored, chosen: np.ndarray) -> Scored:
 
 
 def _share_given(parts: Sequence[Predictions]) -> float | None:
-    """Of targets that are a sequence of their own, the share of those that stand in what the network was given."""
+    """For targets that are a separate sequence, the share of those that occur in the network's input."""
     if "target_tokens" not in parts[0].rows:
         return None
     hits = total = 0
@@ -214,7 +214,7 @@ def _is_of_two_sequences(part: Predictions) -> bool:
 
 
 def _copied(parts: Sequence[Predictions], special: Specials) -> np.ndarray | None:
-    """Guesses by copying what the network was given; None where what it predicts is no sequence of its own."""
+    """Guesses by copying the network's input; None if its targets are not a separate sequence."""
     if not _is_of_two_sequences(parts[0]):
         return None
     hidden = {special.get("mask"), *special.sentinels} - {None}

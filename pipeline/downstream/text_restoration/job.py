@@ -1,4 +1,4 @@
-"""The job `text-restoration`: what an encoder-decoder writes when it is given spoiled texts that it has not met.
+"""The job `text-restoration`: what an encoder-decoder writes when it is given corrupted texts that it has not seen.
 
     held-out rows, corrupted as evaluation does ─► the network writes ─► put in ─┐
                                                  ─► as they are                  ├─► chrF, BLEU, ROUGE, examples

@@ -62,7 +62,7 @@ def path_of(name: str, downloads: Path) -> Path:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """The pairs of a file with tabs, commas or semicolons. UserError for lines that are none."""
+    """The pairs of a file with tabs, commas or semicolons. UserError for other lines."""
     pairs: list[Pair] = []
     column = 2
     for number, line in _lines(path):
@@ -84,7 +84,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def read_analogies(path: Path) -> list[Question]:
-    """The questions of a file in the format of word2vec.c's questions-words.txt. UserError for lines that are none."""
+    """The questions of a file in the format of word2vec.c's questions-words.txt. UserError for other lines."""
     questions, section = [], path.stem
     for number, line in _lines(path):
         words = line.split()

@@ -2,7 +2,7 @@
 
     uniform number u  ─►  the first token at which the cumulative probability, in order of ids, exceeds u
 
-So a text does not depend on the others of its batch, but for the last bits of the network's own sums.
+So a text does not depend on the others of its batch, except through the last bits of the network's own sums.
 """
 
 from __future__ import annotations

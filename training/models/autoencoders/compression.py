@@ -73,7 +73,7 @@ class CompressiveAutoencoder(Autoencoder):
 
     @property
     def stride(self) -> int:
-        """Pixels of a side behind one place of the grid."""
+        """Pixels of a side for one place of the grid."""
         return 1 << len(self.config.hidden)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:

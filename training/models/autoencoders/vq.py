@@ -12,7 +12,7 @@ codes in all, or per place in a grid. In evaluation the likeliest code is taken,
 
 A codebook either follows the vectors that chose it, by exponential averages (EMA; their appendix A.1), or a gradient.
 Averages are updated once a step from the sums of all workers and micro-batches (`Usage`, `update`), so every worker has
-the same codebook. A code whose running use fell below `revive` of the mean is dead; it starts anew as a vector of the
+the same codebook. A code whose running use fell below `revive` of the mean is dead; it restarts as a vector of the
 present batch, drawn by the rows' own values and the step: the same one on any number of workers.
 """
 
@@ -68,7 +68,7 @@ class DiscreteAutoencoder(Autoencoder):
 
     @property
     def width(self) -> int:
-        """W: length of the vector behind one code."""
+        """W: length of the vector of one code."""
         return {"binary": 1, "one-hot": self.options.size, "vq": self.options.dimension}[self.options.codes]
 
     def widths(self) -> tuple[int, int]:

@@ -81,7 +81,7 @@ class Mixture:
     # -- weights ------------------------------------------------------------------------------------------------------
 
     def idle(self, module: nn.Module) -> int:
-        """Of a module's multiply-add parameters, those that a token does not meet: all experts' but one's."""
+        """Those of a module's multiply-add parameters that do not process a given token: all experts' except one's."""
         own = {id(submodule) for submodule in module.modules()}
         inside = [layer for layer in self.layers if id(layer) in own]
         return sum(self.num_of_expert(layer) * (layer.num_experts - 1) for layer in inside)

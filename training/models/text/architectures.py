@@ -54,7 +54,7 @@ class Architecture:
     causal: a token sees only those before it. encoder_decoder: a second stack, the decoder, predicts a sequence of
     its own. packable: tokens interact only in full attention, and positions can be
     given, so that a sequence learns nothing of its neighbours in a row (tests/training/objectives/test_packed.py shows
-    it of each); not so where tokens meet in convolutions or windows. first_position: of a sequence's first token;
+    it of each); not so if tokens interact in convolutions or windows. first_position: of a sequence's first token;
     RoBERTa and its kin count from the padding's id on. block: row lengths are rounded up to a multiple of it.
     fused_head: attention comes from the registry of transformers and the head ends in a linear projection on the
     vocabulary, so that `training.models.cpu_kernels` applies (tests/training/models/test_cpu_kernels.py shows that it

@@ -30,7 +30,7 @@ def open_pretrained(folder: Path, auto: str = "AutoModel", **options: Any) -> An
 def loaded(folder: Path, auto: str, **options: Any) -> tuple[Any, set[str], set[str]]:
     """The network of a folder, and names of weights: those that it lacks, and those that `auto` has no use for.
 
-    UserError as `open_pretrained`, but for weights that the folder lacks.
+    UserError as `open_pretrained`, except for weights that the folder lacks.
     """
     import transformers
 

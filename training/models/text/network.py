@@ -85,7 +85,7 @@ class TextNetwork(nn.Module):
         """−log p [M] of the targets in fp32, whether each is the likeliest [M], and the model's whole output."""
         arguments = self.arguments(sequence, position, inputs)
         targets = len(target_ids)
-        if self.head:  # every new number of targets would have its matrix products planned anew
+        if self.head:  # otherwise matrix products would be planned again for every new number of targets
             spare = -targets % TARGETS_TO
             target_positions, target_ids = F.pad(target_positions, (0, spare)), F.pad(target_ids, (0, spare))
             self.head.targets = target_ids
@@ -198,7 +198,7 @@ def encoder_flops(encoder: nn.Module) -> tuple[int, int]:
 
 
 def matrix_parameters(module: nn.Module) -> int:
-    """Multiply-add parameters of a module: its matrices, but for embedding tables."""
+    """Multiply-add parameters of a module: its matrices, except embedding tables."""
     tables = {
         parameter
         for submodule in module.modules()

@@ -66,7 +66,7 @@ class SequenceToSequenceNetwork(TextNetwork):
         return self.mixture.gathered() if self.mixture else nullcontext()
 
     def idle_parameters(self) -> int:
-        """Parameters that a token does not meet."""
+        """Parameters that do not process a given token."""
         return self.mixture.idle(self) if self.mixture else 0
 
     def expert_parameters(self) -> int:

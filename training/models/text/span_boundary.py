@@ -1,6 +1,6 @@
 """An encoder with a masked-LM head and one that predicts a hidden span's tokens from the two next to it.
 
-    h = [x of the token before the span; x of the one behind it; an embedding of the place in the span]
+    h = [x of the token before the span; x of the one after it; an embedding of the place in the span]
     linear ─► GELU ─► norm ─► linear ─► GELU ─► norm ─► the input embeddings, with a bias of its own
 
 SpanBERT (Joshi et al. 2020, section 3.2; `MLPWithLayerNorm` of its code).
@@ -85,7 +85,7 @@ class SpanBoundaryNetwork(MaskedLMNetwork):
         target_positions: Tensor,  # [M], flat b·L + l
         target_ids: Tensor,  # [M]
         span_before: Tensor | None = None,  # [N], flat b·L + l: the token before a target's span
-        span_behind: Tensor | None = None,  # [N], … the token behind it
+        span_behind: Tensor | None = None,  # [N], … the token after it
         span_place: Tensor | None = None,  # [N], the target's place in the span, from 0
         span_ids: Tensor | None = None,  # [N], the ids to predict there
         **inputs: Tensor,

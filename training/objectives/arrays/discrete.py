@@ -49,7 +49,7 @@ class DiscreteOptions(AutoencoderOptions):
     decay: float = Field(default=0.99, gt=0, lt=1)
     """Factor by which the averages of the codebook and of the codes' use decay in each step."""
     revive: float = Field(default=0.1, ge=0, lt=1)
-    """vq: a code that is used less than this share of the mean use starts anew; 0: never."""
+    """vq: a code that is used less than this share of the mean use is restarted; 0: never."""
 
 
 Options = DiscreteOptions

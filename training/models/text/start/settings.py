@@ -41,7 +41,7 @@ class FolderNetwork:
 
 
 def network_of(folder: str | Path) -> FolderNetwork:
-    """The network of a folder. UserError where there is none that training can start from."""
+    """The network of a folder. UserError if training cannot start from it."""
     return _network_of(Path(folder).expanduser().absolute(), contents(folder))
 
 
