@@ -171,7 +171,7 @@ def compare(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Compare what runs predicted for the same rows with the first of them: what differs beyond noise."""
+    """Compare the predictions of runs with those of the first one: scores, differences, significance."""
     from flows.show import differences
 
     differences.show(runs, json)

@@ -1,4 +1,4 @@
-"""Shows how runs differ by what they predicted: `sesame compare`."""
+"""Compares the predictions of runs: `sesame compare`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.reports import report
 
 
 def show(names: Sequence[str], as_json: bool) -> None:
-    """Print a table of the runs' scores and differences, and what differs beyond noise.
+    """Print the runs' scores and differences in a table, and which of these are significant.
 
     names: runs (`last`, `bert-0412`), jobs of runs (`last/sentiment`), or files of predictions.
     """
@@ -37,7 +37,7 @@ def show(names: Sequence[str], as_json: bool) -> None:
 
 
 def _print(comparison: Comparison) -> None:
-    """A line for each task and metric, and below it one for each run."""
+    """A heading for each task and metric, and below it a line for each run."""
     out, table = new_console(), Table(box=None, header_style="bold", pad_edge=False)
     _, _, *columns = comparison.table.columns
     for place, column in enumerate(columns):
@@ -48,7 +48,7 @@ def _print(comparison: Comparison) -> None:
             table.add_row(Text(", ".join(of), "bold"))
             before = of
         cells = (f"  {run}", score, difference.strip("*"), interval, p)
-        table.add_row(*(Text(cell, "bold green" if line.is_told_apart else "") for cell in cells))
+        table.add_row(*(Text(cell, "bold green" if line.is_significant else "") for cell in cells))
     out.print(table)
     out.print(Text(f"\n{comparison.about}", "dim"))
     out.print(Text(f"\n{comparison.verdict}"))
@@ -57,7 +57,7 @@ def _print(comparison: Comparison) -> None:
 
 
 def _read(name: str, home: Home) -> tuple[str, Predictions]:
-    """What it is called in the table, and its predictions."""
+    """A name for the table, and the predictions."""
     if name.endswith(".parquet") or Path(name).is_file():
         path = Path(name).expanduser()
         return str(path), read(path)
@@ -65,9 +65,9 @@ def _read(name: str, home: Home) -> tuple[str, Predictions]:
     run = records.find(home.runs, run_name)
     files = dict(_files(run, home))
     if job and job not in files:
-        raise UserError(f"run {run.run_id} has no predictions of a job {job!r}; {_those_of(files)}.")
+        raise UserError(f"run {run.run_id} has no predictions by a job {job!r}; {_those_of(files)}.")
     if not files:
-        raise UserError(f"run {run.run_id} has no predictions: none of its jobs keeps them, or none has ended.")
+        raise UserError(f"run {run.run_id} has no predictions: none of its jobs has finished, or none keeps them.")
     return (f"{run.run_id}/{job}", read(files[job])) if job else (run.run_id, _joined(run.run_id, files))
 
 
@@ -83,7 +83,7 @@ def _files(run: records.Run, home: Home) -> Iterator[tuple[str, Path]]:
 
 
 def _joined(run_id: str, files: dict[str, Path]) -> Predictions:
-    """The predictions of all of a run's jobs. UserError if two of them are of the same rows."""
+    """The predictions of all jobs of a run. UserError if two jobs predicted the same rows."""
     tasks: dict[str, PredictedTask] = {}
     parts: dict[PartKey, Part] = {}
     for path in files.values():
@@ -92,8 +92,8 @@ def _joined(run_id: str, files: dict[str, Path]) -> Predictions:
             task = predictions.tasks[part.task]
             if part.key in parts or tasks.get(part.task, task) != task:
                 raise UserError(
-                    f"run {run_id} has predictions of {part.task} from more than one job; name one: {run_id}/JOB, "
-                    f"where {_those_of(files)}."
+                    f"run {run_id} has predictions for {part.task} by more than one job; name one as {run_id}/JOB: "
+                    f"{_those_of(files)}."
                 )
             parts[part.key] = part
         tasks |= predictions.tasks

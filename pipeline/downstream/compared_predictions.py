@@ -1,8 +1,8 @@
-"""Runs beside each other by what they predicted: the first is what the others are compared with.
+"""Compares the predictions of runs with those of the first one.
 
-Only predictions for the same rows are compared: of the same ids, and with the same truth. What counts is the first
-metric of a task. Its p-values are McNemar's where each side has one seed and rows are right or wrong, and of a paired
-bootstrap otherwise; Holm's correction makes up for their number.
+Only predictions for the same rows are compared: same ids, same truth. Significance is judged by a task's first metric:
+by McNemar's exact test for accuracy with one seed on each side, by a paired bootstrap otherwise, with Holm's correction
+over tasks and runs.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Line:
-    """A run's score by one metric, in percent, and how it differs from that of the first run.
+    """A run's score by one metric, in percent, and its difference from the first run.
 
-    spread: standard deviation over seeds, if there are several. p: corrected, of the metric that counts.
+    spread: standard deviation over seeds, if there are several. p: corrected; only for the task's first metric.
     """
 
     task: str
@@ -43,13 +43,13 @@ class Line:
     test: str = ""
 
     @property
-    def is_told_apart(self) -> bool:
+    def is_significant(self) -> bool:
         return self.p is not None and self.p < 1 - LEVEL
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """lines: by task and metric, the first run first. left_out: what only some of the runs have, in sentences."""
+    """lines: by task and metric, the first run first. left_out: a sentence for each task that not all runs have."""
 
     lines: list[Line]
     verdict: str
@@ -57,12 +57,12 @@ class Comparison:
 
     @property
     def about(self) -> str:
-        """What the numbers are."""
+        """What the numbers mean."""
         tests = " or ".join(dict.fromkeys(line.test for line in self.lines if line.test))
         num_tests = sum(line.p is not None for line in self.lines)
         return (
-            f"Scores in percent, of several seeds mean ± standard deviation; differences from {self.lines[0].run}; p "
-            f"of {tests}, corrected for {num_tests} by Holm."
+            f"Scores in percent, mean ± standard deviation over seeds; differences from {self.lines[0].run}; p-values "
+            f"by {tests}, with Holm's correction for {num_tests}."
         )
 
     @property
@@ -71,19 +71,19 @@ class Comparison:
 
 
 def compare(runs: Mapping[str, Predictions]) -> Comparison:
-    """Compare two or more runs, by name. UserError where they have no rows in common that can be compared."""
+    """Compare two or more runs, by name. UserError if they have no task in common, or tested it on other rows."""
     if len(runs) < 2:
-        raise UserError(f"a comparison needs two runs, found {len(runs)}.")
+        raise UserError(f"a comparison needs at least two runs, found {len(runs)}.")
     by_key = {name: _by_key(predictions) for name, predictions in runs.items()}
     keys = [key for key in next(iter(by_key.values())) if all(key in of_run for of_run in by_key.values())]
     left_out = [
-        f"{name} has predictions of {_named(key)}, which not all of them have."
+        f"{name} has predictions for {_named(key)}, but not all runs do."
         for name, of_run in by_key.items()
         for key in of_run
         if key not in keys
     ]
     if not keys:
-        raise UserError("the runs have predictions of no task in common. " + " ".join(left_out))
+        raise UserError("the runs have no task in common. " + " ".join(left_out))
     lines: list[Line] = []
     for key in keys:
         sides = {name: of_run[key] for name, of_run in by_key.items()}
@@ -94,7 +94,7 @@ def compare(runs: Mapping[str, Predictions]) -> Comparison:
 
 
 def _by_key(predictions: Predictions) -> dict[Key, list[Part]]:
-    """Parts of the same rows, which differ by their seed."""
+    """Parts by task, split and language; those of a key differ in their seed."""
     parts: dict[Key, list[Part]] = {}
     for part in sorted(predictions.parts, key=lambda part: part.seed):
         parts.setdefault((part.task, part.split, part.language), []).append(part)
@@ -107,23 +107,23 @@ def _named(key: Key) -> str:
 
 
 def _same_task(key: Key, tasks: Mapping[str, PredictedTask]) -> PredictedTask:
-    """The task as all of the runs have it, with the metrics that all have. UserError where they differ."""
+    """The task, with the metrics that all runs have. UserError if its head, labels or first metric differ."""
     (first, task), *others = tasks.items()
     for name, other in others:
         for what, a, b in (("head", task.head, other.head), ("labels", task.labels, other.labels)):
             if a != b:
-                raise UserError(f"{_named(key)} has other {what} in {name} than in {first}: {b} and {a}.")
+                raise UserError(f"{_named(key)} has different {what} in {name} and {first}: {b} and {a}.")
         if other.metrics[0] != task.metrics[0]:
             raise UserError(
-                f"{_named(key)} counts by {other.metrics[0]} in {name} and by {task.metrics[0]} in {first}; let both "
-                "name the same metric first."
+                f"{_named(key)} is judged by {other.metrics[0]} in {name} and by {task.metrics[0]} in {first}; put the "
+                "same metric first in both."
             )
     shared = tuple(name for name in task.metrics if all(name in other.metrics for _, other in others))
     return PredictedTask(task.head, shared, task.labels)
 
 
 def _aligned(key: Key, sides: Mapping[str, Sequence[Part]]) -> dict[str, list[Part]]:
-    """Each part with its rows in the order of the first. UserError if some are other rows, or have another truth."""
+    """The parts with their rows in the order of the first. UserError if rows or their truth differ."""
     (first, (reference, *_)), *_ = sides.items()
     truth = dict(zip(reference.ids, reference.truth, strict=True))
     aligned: dict[str, list[Part]] = {}
@@ -131,15 +131,15 @@ def _aligned(key: Key, sides: Mapping[str, Sequence[Part]]) -> dict[str, list[Pa
         for part in parts:
             ids = set(part.ids)
             missing, new = len(truth.keys() - ids), len(ids - truth.keys())
-            where = f"{name}, seed {part.seed}, was tested on other rows of {_named(key)} than {first}"
+            where = f"{name}, seed {part.seed}, was not tested on the same rows of {_named(key)} as {first}"
             if missing or new:
                 raise UserError(
-                    f"{where}: {missing:,} of {len(truth):,} are missing, and {new:,} others are there; test both on "
-                    "the same rows."
+                    f"{where}: {missing:,} of {len(truth):,} rows are missing and {new:,} are new; test both on the "
+                    "same rows."
                 )
             if others := sum(truth[number] != value for number, value in zip(part.ids, part.truth, strict=True)):
                 raise UserError(
-                    f"{where}: {others:,} of {len(truth):,} have another truth; test both on the same rows."
+                    f"{where}: {others:,} of {len(truth):,} have a different truth; test both on the same rows."
                 )
             place = {number: row for row, number in enumerate(part.ids)}
             order = [place[number] for number in reference.ids]
@@ -151,7 +151,7 @@ def _aligned(key: Key, sides: Mapping[str, Sequence[Part]]) -> dict[str, list[Pa
 
 
 def _lines(named: str, task: PredictedTask, sides: Mapping[str, Sequence[Part]]) -> Iterator[Line]:
-    """For each metric, the first run's line, and one for each other with its difference."""
+    """For each metric, a line for the first run, then one for each of the others with its difference."""
     for place, metric in enumerate(task.metrics):
         of_runs = {
             name: [measured(metric, task.head, part.truth, part.predicted, task.labels or None) for part in parts]
@@ -169,7 +169,7 @@ def _lines(named: str, task: PredictedTask, sides: Mapping[str, Sequence[Part]])
 
 
 def _right(head: str, sides: Sequence[Sequence[Measured]]) -> list[np.ndarray] | None:
-    """Whether each row is right, by side, where the metric is the share of those that are; None of several seeds."""
+    """Which rows each side gets right, if McNemar's test applies; None otherwise."""
     rights = [side[0].right for side in sides]
     if head not in ("class", "choice") or any(len(side) > 1 for side in sides):
         return None
@@ -196,24 +196,23 @@ def _corrected(lines: Sequence[Line]) -> list[Line]:
 
 
 def _verdict(lines: Sequence[Line]) -> str:
-    """What differs beyond noise, and what cannot be told apart."""
+    """Significant differences, then the rest."""
     (first, judged) = lines[0].run, [line for line in lines if line.p is not None]
-    apart = [line for line in judged if line.is_told_apart]
-    alike = [line for line in judged if not line.is_told_apart]
+    apart = [line for line in judged if line.is_significant]
+    alike = [line for line in judged if not line.is_significant]
     several = len({line.run for line in judged}) > 1
     parts = []
     if apart:
         named = (
-            f"in {line.task} {line.run} is {'better' if line.difference.value > 0 else 'worse'} than {first} by "
+            f"on {line.task}, {line.run} is {'better' if line.difference.value > 0 else 'worse'} than {first} by "
             f"{abs(line.difference.value):.2f} points of {line.metric} (p {_p(line.p)})"
             for line in apart
             if line.difference is not None and line.p is not None
         )
-        parts.append(f"Beyond noise {'; '.join(named)}.")
+        parts.append(f"Beyond noise: {'; '.join(named)}.")
     if alike:
-        named = dict.fromkeys(f"{line.run} in {line.task}" if several else line.task for line in alike)
-        what = "Nothing can be told apart from" if not apart else "Not told apart from"
-        parts.append(f"{what} {first}: {', '.join(named)}.")
+        named = dict.fromkeys(f"{line.run} on {line.task}" if several else line.task for line in alike)
+        parts.append(f"No significant difference from {first}: {', '.join(named)}.")
     return " ".join(parts)
 
 
@@ -223,7 +222,7 @@ def _cells(line: Line) -> list[str]:
     if line.difference is None:
         return [*cells, "", "", ""]
     difference = line.difference
-    told = f"**{difference.value:+.2f}**" if line.is_told_apart else f"{difference.value:+.2f}"
+    told = f"**{difference.value:+.2f}**" if line.is_significant else f"{difference.value:+.2f}"
     interval = f"{difference.low:+.2f} … {difference.high:+.2f}"
     return [*cells, told, interval, "" if line.p is None else _p(line.p).removeprefix("= ")]
 

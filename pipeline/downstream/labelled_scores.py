@@ -1,8 +1,7 @@
-"""Predictions for labelled examples: their scores, and the parts of the file that keeps them.
+"""Scores of predictions for labelled examples, and their parts of the predictions file.
 
-A prediction is what the example's head asks for: the number of a label, None for what is no label (class, choice); a
-number (score); the number of a tag for each word (tags); a text, "" for no answer, None for no prediction (answer,
-text).
+The form of a prediction depends on the head: the number of a label or choice, None if invalid (class, choice); a number
+(score); a tag number for each word (tags); a text, "" for no answer, None if missing (answer, text).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _OWN: dict[Head, tuple[str, ...]] = {
 
 
 def metrics_of(data: Labelled) -> tuple[str, ...]:
-    """Names of the metrics of a data set: its own, or else those of its head."""
+    """The metrics of a data set: those that it names, or the defaults for its head."""
     if data.metrics:
         return data.metrics
     if data.head == "tags" and data.scheme:
@@ -37,14 +36,14 @@ def metrics_of(data: Labelled) -> tuple[str, ...]:
 
 
 def scores_of(data: Labelled, examples: Sequence[Example], predicted: Sequence[Any]) -> dict[str, float]:
-    """Percentages by name of predictions for some of its examples."""
+    """Scores in percent, by name, of predictions for some examples."""
     truth = [truth_of(data, example) for example in examples]
     named = [named_as(data, prediction) for prediction in predicted]
     return metrics.scores(metrics_of(data), data.head, truth, named, _labels(data))
 
 
 def tasks_of(task: str, data: Labelled) -> dict[str, PredictedTask]:
-    """What the file of predictions says of a data set, by the names that `parts_of` gives its parts."""
+    """The description of a data set for the predictions file, by the task names that `parts_of` uses."""
     names = dict.fromkeys(example.part or task for examples in data.splits.values() for example in examples)
     return dict.fromkeys(names, PredictedTask(data.head, metrics_of(data), tuple(_labels(data) or ())))
 
@@ -58,9 +57,9 @@ def parts_of(
     predicted: Sequence[Any],
     scores: Sequence[float | None] | None = None,
 ) -> list[Part]:
-    """Predictions for some of a split's examples, those of each language and part by themselves.
+    """Predictions for examples of a split as parts of the file, split by language and by `Example.part`.
 
-    scores: of what is predicted, higher is surer. Parts that have a name are tasks of that name.
+    scores: confidence in each prediction. A named part becomes a task of that name.
     """
     rows: dict[tuple[str, str], list[int]] = {}
     for row, example in enumerate(examples):
@@ -83,12 +82,12 @@ def parts_of(
 
 
 def truth_of(data: Labelled, example: Example) -> Any:
-    """What is right, as metrics take it."""
+    """The truth, in the form that metrics take."""
     return _TRUTH[data.head](data, example)
 
 
 def named_as(data: Labelled, prediction: Any) -> Any:
-    """A prediction, as metrics take it."""
+    """A prediction, in the form that metrics take."""
     if data.head == "class":
         return None if prediction is None else data.labels[prediction]
     if data.head == "tags":

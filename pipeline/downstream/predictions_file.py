@@ -1,16 +1,16 @@
-"""Predictions of a job, row by row, in a Parquet file that a report names: what runs are compared by.
+"""The predictions of a job, one row each, in a Parquet file that its report names. `sesame compare` reads it.
 
-    id          string         the row's, unique in its part; by default made of what the row says (`content_ids`)
-    truth       list<string>   the label; the number; the tag of each word; every right answer or text
-    predicted   list<string>   the same of what was predicted; empty: nothing was
-    score       double         of what was predicted, higher is surer: a probability where there is one; may be null
-    split       string         which rows: test, or validation
+    id          string         identifies the row within its part; see `content_ids` for rows without an id
+    truth       list<string>   the label; the number; the tag of each word; all accepted answers or texts
+    predicted   list<string>   likewise; empty if nothing was predicted
+    score       double         confidence in the prediction, a probability if there is one; may be null
+    split       string         test or validation
     seed        int64          of the repetition
-    task        string         the file's metadata says its head, metrics and labels
-    language    string         "" where it is not known
+    task        string         its head, metrics and labels are in the file's metadata
+    language    string         "" if unknown
 
-Parts are rows of one task, split, seed and language. Numbers are written so that the same ones are read. Pages have
-checksums, which are verified.
+A part is the rows of one task, split, seed and language. Numbers survive the round trip exactly. Pages carry checksums,
+which are verified.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PartKey: TypeAlias = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class PredictedTask:
-    """How a task's rows are scored: see `pipeline.downstream.metrics`. labels: in the task's order, if it has some."""
+    """How a task is scored; see `pipeline.downstream.metrics`. labels: in the task's order, if it has any."""
 
     head: str
     metrics: tuple[str, ...]
@@ -62,7 +62,7 @@ class PredictedTask:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Rows of one task, split, seed and language; truth and predictions as metrics take them, labels being text."""
+    """Rows of one task, split, seed and language, with truth and predictions in the form that metrics take."""
 
     task: str
     split: str
@@ -80,7 +80,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a file holds."""
+    """The contents of a file."""
 
     tasks: dict[str, PredictedTask]
     parts: list[Part]
@@ -105,7 +105,7 @@ _TASKS = TypeAdapter(dict[str, PredictedTask])
 
 
 def write(path: Path, tasks: Mapping[str, PredictedTask], parts: Iterable[Part]) -> None:
-    """Write the predictions of a job. ValueError for what `read` would not take."""
+    """Write the predictions of a job. ValueError for anything that `read` would refuse."""
     parts = list(parts)
     tables = [_table(part, tasks) for part in parts]
     about = {"version": VERSION, "tasks": {name: asdict(task) for name, task in tasks.items()}}
@@ -117,7 +117,7 @@ def write(path: Path, tasks: Mapping[str, PredictedTask], parts: Iterable[Part])
 
 
 def is_predictions(path: Path) -> bool:
-    """Whether a file is one that `write` made."""
+    """Whether a file was written by `write`."""
     try:
         return _METADATA in (pq.read_schema(path).metadata or {})
     except (OSError, pa.ArrowException):
@@ -125,7 +125,7 @@ def is_predictions(path: Path) -> bool:
 
 
 def read(path: Path) -> Predictions:
-    """What `write` wrote. UserError for a file that is not there, damaged, of another kind or of another version."""
+    """Read a file of predictions. UserError if it is missing, damaged, something else, or of another version."""
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError as error:
@@ -134,7 +134,7 @@ def read(path: Path) -> Predictions:
         raise UserError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:200]}).") from error
     tasks = _tasks(path, table.schema)
     if not table.schema.equals(SCHEMA):
-        raise UserError(f"{path}: has other columns than predictions have: {', '.join(SCHEMA.names)}.")
+        raise UserError(f"{path}: the columns are not those of predictions: {', '.join(SCHEMA.names)}.")
     if problem := _problem(table, tasks):
         raise UserError(f"{path}: {problem}.")
     keys = zip(*(table[name].to_pylist() for name in ("task", "split", "language", "seed")), strict=True)
@@ -145,7 +145,7 @@ def read(path: Path) -> Predictions:
 
 
 def content_ids(rows: Iterable[Sequence[str | None]]) -> list[str]:
-    """Ids of rows that have none of their own, from their texts; those of equal rows are told apart by a number."""
+    """Ids made of the texts of rows that have none; equal rows are numbered."""
     ids, times = [], dict[str, int]()
     for texts in rows:
         content = hashlib.blake2b(json.dumps(list(texts)).encode(), digest_size=8).hexdigest()
@@ -156,7 +156,7 @@ def content_ids(rows: Iterable[Sequence[str | None]]) -> list[str]:
 
 def _table(part: Part, tasks: Mapping[str, PredictedTask]) -> pa.Table:
     if part.task not in tasks:
-        raise ValueError(f"the task {part.task!r} is not described; those that are: {', '.join(tasks) or 'none'}")
+        raise ValueError(f"the task {part.task!r} is not described; tasks are: {', '.join(tasks) or 'none'}")
     (of_truth, _), (of_predicted, _) = _FORMS[tasks[part.task].head]
     count = len(part.ids)
     columns = {
@@ -193,19 +193,19 @@ def _part(key: PartKey, table: pa.Table, tasks: Mapping[str, PredictedTask]) -> 
 def _tasks(path: Path, schema: pa.Schema) -> dict[str, PredictedTask]:
     written = (schema.metadata or {}).get(_METADATA)
     if written is None:
-        raise UserError(f"{path}: is no file of predictions; a job's report names its own.")
+        raise UserError(f"{path}: is not a file of predictions; a job's report names its file.")
     try:
         about = json.loads(written)
         version, tasks = about["version"], _TASKS.validate_python(about["tasks"])
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{path}: what it says of its tasks cannot be read.") from error
+        raise UserError(f"{path}: its description of tasks cannot be read.") from error
     if version != VERSION:
-        raise UserError(f"{path}: is of version {version}, and this is {VERSION}; run the job again.")
+        raise UserError(f"{path}: has version {version}, but {VERSION} is expected; run the job again.")
     return tasks
 
 
 def _problem(table: pa.Table, tasks: Mapping[str, PredictedTask]) -> str:
-    """What is wrong with rows, in a clause; empty if nothing is."""
+    """The first problem with the rows, as a clause; empty if there is none."""
     for name, task in tasks.items():
         if task.head not in _FORMS:
             return f"the task {name} has the head {task.head!r}; allowed: {', '.join(_FORMS)}"
@@ -227,7 +227,7 @@ def _problem(table: pa.Table, tasks: Mapping[str, PredictedTask]) -> str:
             return f"row {row} ({name}, {number}): {wrong}"
         identity = (number, name, split, language, seed)
         if identity in seen:
-            return f"row {row} ({name}, {number}) is there twice for seed {seed}"
+            return f"row {row} ({name}, {number}) appears twice for seed {seed}"
         seen.add(identity)
     return ""
 

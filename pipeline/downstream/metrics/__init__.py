@@ -1,14 +1,14 @@
-"""Metrics of predictions, one file per family. All are percentages. Read without torch and without their libraries.
+"""Metrics for predictions, one file per family, all in percent. Importing them loads no torch and no metric library.
 
     scores(["accuracy", "f1"], "class", truth, predicted, labels)   # {"accuracy": 88.7, "f1": 84.1}
 
-`METRICS` names them for task files. What truth and predictions look like depends on a task's head:
+`METRICS` lists the names that task files may use. The form of truth and predictions depends on the task's head:
 
-    class, choice   a label for each row; None where nothing that is a label was predicted
-    score           a number for each row
-    tags            a sequence of tags for each row (sentence)
-    answer          for each row (question) its right answers, and the answer; "" is “no answer”, None is none at all
-    text            for each row the texts that would be right, and the text that was written
+    class, choice   one label per row; None for a prediction that is not a label
+    score           one number per row
+    tags            a sequence of tags per row (sentence)
+    answer          per row (question) the accepted answers, and the predicted one: "" for “no answer”, None if missing
+    text            per row the reference texts, and the generated text
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.downstream.metrics.measured import Column, Measured
 
 @dataclass(frozen=True)
 class MetricEntry:
-    """Where a metric is, and which heads have it. of_labels: whether it is given the task's labels."""
+    """Where a metric is defined, and the heads it applies to. of_labels: whether it takes the task's labels."""
 
     module: str
     function: str
@@ -50,7 +50,7 @@ METRICS = {
 
 
 def problems(names: Iterable[str], head: str) -> list[str]:
-    """What is wrong with a task's metrics, in sentences."""
+    """Problems with a task's list of metrics, one sentence each."""
     wrong = []
     allowed = [name for name, entry in METRICS.items() if head in entry.heads]
     for name in names:
@@ -62,7 +62,7 @@ def problems(names: Iterable[str], head: str) -> list[str]:
 
 
 def measured(name: str, head: str, truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
-    """The metric of certain rows, which tells its score for any drawing of them. UserError for one of another head."""
+    """A metric for these rows, ready to be evaluated on any resample of them. UserError if it does not fit the head."""
     if wrong := problems([name], head):
         raise UserError(f"{wrong[0]}.")
     entry = METRICS[name]
@@ -73,7 +73,7 @@ def measured(name: str, head: str, truth: Column, predicted: Column, labels: Col
 def scores(
     names: Iterable[str], head: str, truth: Column, predicted: Column, labels: Column | None = None
 ) -> dict[str, float]:
-    """Percentages by name. The first that a metric gives is its own; where two give the same name, the first stays."""
+    """Scores in percent by name, each metric's main score first. If two metrics share a name, the first one wins."""
     values: dict[str, float] = {}
     for name in names:
         for key, value in measured(name, head, truth, predicted, labels).scores().items():

@@ -1,9 +1,9 @@
-"""Exact match and F1 of Chinese answers, as the official script of CMRC 2018 scores them (Cui et al. 2019; version 4).
+"""Exact match and F1 of Chinese answers, computed like the official script of CMRC 2018 (Cui et al. 2019; version 4).
 
-It is what DRCD is usually scored with, too. A fixed list of punctuation is taken out, letters are in lower case.
-Chinese characters are compared one by one, other text by its words (`nltk`'s, of a Penn Treebank). F1 is of the longest
-run of them that both answers have, so the order counts; exact match leaves spaces as they are. The best of a question's
-right answers counts, and a question without a prediction is wrong.
+DRCD is usually scored with it, too. A fixed list of punctuation is removed and letters are lower-cased. Each Chinese
+character is one item, other text is split into words (nltk's Penn Treebank tokenizer). F1 is based on the longest
+common substring of items, so order matters. Exact match keeps spaces. Of several accepted answers the best match
+counts, and a missing prediction is wrong.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pipeline.downstream.metrics.measured import Measured, check_rows
 from pipeline.downstream.metrics.squad import Answers, Golds, of_answers
 
 PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-"""What is taken out. The script lists an ellipsis of two characters, too, which no single one is equal to: it stays."""
+"""Removed before comparing. The script also lists a two-character ellipsis, which never equals a single character."""
 _FIRST_CHINESE, _LAST_CHINESE = "\u4e00", "\u9fa5"
 
 
 def cmrc(truth: Golds, predicted: Answers) -> Measured:
-    """F1 and exact match. ValueError for a question without a right answer."""
+    """F1 and exact match. ValueError if a question has no accepted answer."""
     check_rows(truth, predicted)
     for row, golds in enumerate(truth):
         if not golds:
-            raise ValueError(f"question {row} has no right answer; the rules of CMRC need one")
+            raise ValueError(f"question {row} has no accepted answer; the rules of CMRC need one")
     return of_answers(np.array([_best(*pair) for pair in zip(truth, predicted, strict=True)]))
 
 
 def segments(text: str) -> list[str]:
-    """What is compared: each Chinese character, and the words of all else."""
+    """The items that are compared: Chinese characters, and words of other text."""
     pieces: list[str] = []
     for is_chinese, run in groupby(_kept(text), _is_chinese):
         characters = list(run)
@@ -40,12 +40,12 @@ def segments(text: str) -> list[str]:
     return pieces
 
 
-def longest_common_run(first: Sequence[str], second: Sequence[str]) -> int:
-    """The length of the longest run of items that stands in both."""
+def longest_common_substring(first: Sequence[str], second: Sequence[str]) -> int:
+    """The length of the longest common substring."""
     numbers = {item: number for number, item in enumerate({*first, *second})}
     a, b = (np.array([numbers[item] for item in items], np.int64) for items in (first, second))
     runs, longest = np.zeros(len(b) + 1, np.int64), 0
-    for item in a:  # runs[j + 1]: the length of the common run that ends here and at b[j]
+    for item in a:  # runs[j + 1]: length of the common run ending here and at b[j]
         runs[1:] = np.where(b == item, runs[:-1] + 1, 0)
         longest = max(longest, int(runs.max()))
     return longest
@@ -61,7 +61,7 @@ def _best(golds: Sequence[str], answer: str | None) -> tuple[float, float]:
 
 
 def _f1(gold: Sequence[str], found: Sequence[str]) -> float:
-    common = longest_common_run(gold, found)
+    common = longest_common_substring(gold, found)
     if not common:
         return 0.0
     precision, recall = common / len(found), common / len(gold)
@@ -78,7 +78,7 @@ def _is_chinese(character: str) -> bool:
 
 @functools.cache
 def _words() -> Callable[[str], list[str]]:
-    """Words of text that is not Chinese. Sentences are not parted first: answers are parts of one."""
+    """The word tokenizer for other text. Answers are short and not split into sentences first."""
     from nltk.tokenize.destructive import NLTKWordTokenizer
 
     return NLTKWordTokenizer().tokenize

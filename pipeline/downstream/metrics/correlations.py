@@ -1,6 +1,6 @@
-"""Metrics of numbers: Pearson's and Spearman's correlation, in percent, as scipy has them.
+"""Metrics of numbers: Pearson and Spearman correlation in percent, equal to scipy's.
 
-Predictions that are all alike put rows into no order: their correlation is 0. (scipy gives nan.)
+Constant predictions, for which scipy returns nan, score 0: they order nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from data_prep.errors import UserError
 from pipeline.downstream.metrics.measured import Column, Measured, Values, check_rows
 
-_NOTHING = 1e-12  # a variance that is rounding, of values that were scaled to 1
+_NOTHING = 1e-12  # variance below this is rounding error: values are scaled to unit variance
 
 
 def pearson(truth: Column, predicted: Column) -> Measured:
@@ -26,7 +26,7 @@ def pearson(truth: Column, predicted: Column) -> Measured:
 
 
 def spearman(truth: Column, predicted: Column) -> Measured:
-    """Spearman's ρ: Pearson's r of ranks, those of equal values being their mean."""
+    """Spearman's ρ: Pearson's r of ranks; ties share their mean rank."""
     for which, values, others in (("truth", truth, predicted), ("predicted", predicted, truth)):
         _scaled(values, which, others)  # refuses what cannot be ranked
     ranks = [_ranker(np.asarray(values, np.float64)) for values in (truth, predicted)]
@@ -39,7 +39,7 @@ def spearman(truth: Column, predicted: Column) -> Measured:
 
 
 def _scaled(values: Column, which: str, others: Column) -> np.ndarray:
-    """The values, with mean 0 and standard deviation 1. UserError for what is no number, or for one truth for all."""
+    """The values, scaled to mean 0 and deviation 1. UserError if one is not finite, or if truth is constant."""
     check_rows(values, others)
     array = np.asarray(values, np.float64)
     bad = np.flatnonzero(~np.isfinite(array))
@@ -59,7 +59,7 @@ def _scaled(values: Column, which: str, others: Column) -> np.ndarray:
 
 
 def _correlation(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pearson's r of x and y [..., rows], each row counted `weights` [..., rows] times; 0 where one is constant."""
+    """Pearson's r of x and y [..., rows] with integer weights [..., rows]; 0 where one of them is constant."""
     weights = np.asarray(weights, np.float64)
     total = weights.sum(-1)
     mean_x, mean_y = ((weights * values).sum(-1) / total for values in (x, y))
@@ -71,7 +71,7 @@ def _correlation(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarra
 
 
 def _ranker(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """weights [..., rows] → ranks of the rows among as many copies of each; equal ones have the mean of their ranks."""
+    """A function from weights [..., rows] to the ranks of rows that are repeated that often; ties share a rank."""
     order = np.argsort(values, kind="stable")
     begins = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
     group = np.empty(len(values), np.int64)

@@ -1,11 +1,10 @@
-"""Whether two sets of predictions for the same rows differ by more than chance makes.
+"""Significance of the difference between two sets of predictions for the same rows.
 
-paired bootstrap   rows are drawn again, the same for both; the metric of all of them is taken anew (Efron and
-                   Tibshirani 1993; Berg-Kirkpatrick, Burkett, Klein 2012). Of several seeds, all but one are drawn,
-                   too, for each side by itself: with so many the variance of their mean is without bias (Rao and
-                   Wu 1988)
-McNemar's test     of rows that one side alone has right, exact (two-sided binomial)
-Holm's correction  of p-values that are read together (Holm 1979)
+paired bootstrap   resamples rows, the same for both sides, and recomputes the metric (Efron and Tibshirani 1993;
+                   Berg-Kirkpatrick, Burkett, Klein 2012). Seeds are resampled, too, for each side on its own: k − 1
+                   of k, which makes the variance of their mean unbiased (Rao and Wu 1988)
+McNemar's test     exact two-sided binomial test on the rows that only one side gets right
+Holm's correction  for p-values that are read together (Holm 1979)
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _CELLS_AT_ONCE = 4_000_000  # weights; bounds memory
 
 @dataclass(frozen=True)
 class Difference:
-    """Second minus first, in points. low, high: the interval at LEVEL. p: two-sided."""
+    """Second minus first, in percentage points. low, high: confidence interval at LEVEL. p: two-sided."""
 
     value: float
     low: float
@@ -38,8 +37,8 @@ def paired_bootstrap(
 ) -> dict[str, Difference]:
     """The difference of each value of a metric. first, second: one for each seed, all of the same rows in one order.
 
-    p is the share of drawings in which the difference has the other sign, twice, and never 0. ValueError for rows that
-    are not equally many.
+    p is twice the share of resamples in which the difference has the opposite sign, and never 0. ValueError if the
+    numbers of rows differ.
     """
     rows = {measured.rows for measured in (*first, *second)}
     if len(rows) != 1 or not first or not second:
@@ -61,9 +60,9 @@ def paired_bootstrap(
 
 
 def _grouped(*sides: Sequence[Measured]) -> tuple[np.ndarray, Sequence[Sequence[Measured]]]:
-    """Rows that are alike for all seeds of all sides as one, and how many each stands for.
+    """Metrics over the distinct rows, and the number of copies of each; rows are equal if all seeds and sides agree.
 
-    To draw how often each kind of row comes is to draw rows, and of thousands of labels there are a few kinds.
+    Resampling the counts of distinct rows has the same distribution as resampling rows, and labels leave few of them.
     """
     parts = [of_seed.sums.parts for side in sides for of_seed in side if of_seed.sums is not None]
     if len(parts) < sum(map(len, sides)):
@@ -74,7 +73,7 @@ def _grouped(*sides: Sequence[Measured]) -> tuple[np.ndarray, Sequence[Sequence[
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """p of the hypothesis that both are right equally often. first, second: [rows] bool, whether each is right."""
+    """The p-value of both sides being right equally often. first, second: [rows] bool, whether each row is right."""
     from scipy.stats import binomtest
 
     only_first, only_second = np.count_nonzero(first & ~second), np.count_nonzero(second & ~first)
@@ -84,7 +83,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values, corrected: whoever reads all of them errs with the level's probability at most."""
+    """The p-values, corrected for their number: controls the family-wise error rate."""
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(p_values), 0, -1)
     corrected = np.minimum(np.maximum.accumulate(np.asarray(p_values, np.float64)[order] * factors), 1)
@@ -94,7 +93,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _mean_of_seeds(side: Sequence[Measured], weights: np.ndarray, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Values by name of each drawing of rows, `weights` [drawings, rows], averaged over seeds that are drawn, too."""
+    """Values by name for resamples of rows, `weights` [resamples, rows], averaged over resampled seeds."""
     num_seeds, count = len(side), len(weights)
     shares = np.ones((count, 1))
     if num_seeds > 1:

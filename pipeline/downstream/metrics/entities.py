@@ -1,8 +1,8 @@
-"""F1 of entities and chunks, as conlleval scores them (Tjong Kim Sang and Buchholz 2000; script of 2004-01-26).
+"""F1 of entities and chunks, as conlleval computes it (Tjong Kim Sang and Buchholz 2000; script of 2004-01-26).
 
-An entity is right if its first word, its last word and its type are. Tags may be IOB1, IOB2 (BIO), IOE, IOBES, BILOU
-or BMES, in truth and predictions: one reading serves all, and an entity that begins without a B, as in IOB1 or by
-mistake, begins nevertheless. A type may have hyphens in it. No entity goes over the end of a sentence.
+An entity is correct if its first word, last word and type are. Truth and predictions may be tagged in IOB1, IOB2 (BIO),
+IOE, IOBES, BILOU or BMES: one set of rules reads them all. An entity may start without a B, as in IOB1 or in a faulty
+prediction. Types may contain hyphens. Entities never cross a sentence boundary.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def by_type(truth: Tags, predicted: Tags) -> dict[str, dict[str, float]]:
 
 
 def entities(tags: Sequence[str]) -> set[Entity]:
-    """The entities of a sentence. UserError for a tag of another kind."""
+    """The entities of a sentence. UserError for a tag that follows none of the schemes."""
     read = [_read(tag) for tag in tags]
     spans: set[Entity] = set()
     begin = 0
@@ -82,8 +82,8 @@ def _read(tag: str) -> tuple[str, str]:
         return OUTSIDE, ""
     if prefix not in _PREFIXES:
         raise UserError(
-            f"{tag!r} is no tag of an entity; expected {OUTSIDE}, or a type after {', '.join(_PREFIXES)} and a hyphen. "
-            "Take accuracy for tags of words."
+            f"{tag!r} is not a tag of an entity; expected {OUTSIDE}, or {', '.join(_PREFIXES)}, a hyphen and a type. "
+            "Use accuracy for tags such as parts of speech."
         )
     return _PREFIXES[prefix], kind
 

@@ -1,9 +1,9 @@
-"""Metrics of labels: accuracy, F1, Matthews.
+"""Metrics of labels: accuracy, F1, Matthews correlation.
 
-truth, predicted: a label for each row, or, for accuracy, a sequence of labels: words count then. A prediction of None
-is no label at all: it is wrong, and of two labels it counts as the other one. labels: all of them, in the order of the
-task; by default those of truth and predictions. Constant predictions make a Matthews of 0 and an F1 of 0 for what is
-never predicted, as in scikit-learn, which these are tested against.
+truth, predicted: one label per row; for accuracy also a sequence of labels per row, whose words are counted. A
+prediction of None is not a label: it is always wrong, and with two labels it counts as the wrong one. labels: all
+labels in the task's order; by default those that occur. With constant predictions Matthews is 0, and so is the F1 of a
+label that is never predicted, as in scikit-learn, against which all of these are tested.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.downstream.metrics.measured import Column, Measured, Values, check
 
 
 def accuracy(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
-    """The share that is right: of rows, or of all words of all rows."""
+    """The share of correct rows, or of correct words over all rows."""
     check_rows(truth, predicted)
     in_words = isinstance(truth[0], list | tuple)
     if in_words:
@@ -36,16 +36,16 @@ def accuracy(truth: Column, predicted: Column, labels: Column | None = None) -> 
 
 
 def f1(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
-    """F1 of the second of two labels, the positive one."""
+    """F1 of the positive label, which is the second of two."""
     right, true, found = _counted(truth, predicted, labels)
     if true.shape[1] != 2:
-        raise UserError(f"f1 is of two labels, found {true.shape[1]}; take macro-f1 for more.")
+        raise UserError(f"f1 needs two labels, found {true.shape[1]}; use macro-f1 for more.")
     positive = np.stack([right * true[:, 1], found[:, 1], true[:, 1]], axis=-1)
     return of_sums(positive, lambda sums: {"f1": f1_of(sums[..., 0], sums[..., 1], sums[..., 2])})
 
 
 def macro_f1(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
-    """The mean F1 of the labels that are true or predicted somewhere."""
+    """The unweighted mean of the F1 of all labels that occur in truth or predictions."""
     right, true, found = _counted(truth, predicted, labels)
     num_labels = true.shape[1]
     parts = np.concatenate([right[:, None] * true, found[:, :num_labels], true], axis=-1)
@@ -59,7 +59,7 @@ def macro_f1(truth: Column, predicted: Column, labels: Column | None = None) -> 
 
 
 def matthews(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
-    """Matthews' correlation, of any number of labels (Gorodkin 2004)."""
+    """Matthews correlation coefficient, for any number of labels (Gorodkin 2004)."""
     right, true, found = _counted(truth, predicted, labels)
     num_labels = true.shape[1]
 
@@ -74,9 +74,9 @@ def matthews(truth: Column, predicted: Column, labels: Column | None = None) -> 
 
 
 def _counted(truth: Column, predicted: Column, labels: Column | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether each row is right [N]; its label [N, labels] and its prediction [N, labels + 1], as ones and zeros.
+    """Whether each row is right [N], and one-hot truth [N, labels] and predictions [N, labels + 1].
 
-    The last column is what is no label, where there are more than two.
+    With more than two labels, the last column is for predictions that are not a label.
     """
     check_rows(truth, predicted)
     truth, predicted = (values.tolist() if isinstance(values, np.ndarray) else values for values in (truth, predicted))

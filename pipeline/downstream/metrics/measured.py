@@ -1,7 +1,7 @@
-"""What a family of metrics gives: the metric of certain rows as a function of how often each of them counts.
+"""A metric bound to certain rows, as a function of how often each row counts.
 
-A score is that of every row once. A bootstrap asks for thousands of drawings of the same rows: most metrics are a
-function of sums over rows, so one matrix product answers all of them.
+The ordinary score counts every row once. A bootstrap evaluates thousands of resamples of the same rows; as most metrics
+are functions of sums over rows, one matrix product covers all resamples.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 Column = Sequence[Any] | np.ndarray
 """A value for each row."""
 Values = Mapping[str, np.ndarray]
-"""Percentages by name; the first one is the metric's own, others say more about it."""
+"""Percentages by name: the metric itself first, then details such as precision and recall."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """parts: [rows, k], what of each row is summed. value: sums [..., k] → values [...] by name."""
+    """parts: [rows, k], the terms that are summed over rows. value: sums [..., k] → values [...] by name."""
 
     parts: np.ndarray
     value: Callable[[np.ndarray], Values]
@@ -30,8 +30,8 @@ class Sums:
 class Measured:
     """A metric of `rows` rows.
 
-    of: weights [..., rows] → values [...] by name. right: [rows] bool, where a row is right or wrong, not in between.
-    sums: what it is a function of, if it is one of sums: rows with the same parts are alike then.
+    of: weights [..., rows] → values [...] by name. right: [rows] bool, if every row is simply right or wrong. sums: for
+    a metric that is a function of sums over rows; rows with equal parts are then interchangeable.
     """
 
     rows: int
@@ -40,7 +40,7 @@ class Measured:
     sums: Sums | None = None
 
     def scores(self) -> dict[str, float]:
-        """Of all rows, each once."""
+        """The score of all rows, each counted once."""
         return {name: float(value) for name, value in self.of(np.ones(self.rows)).items()}
 
 
@@ -52,16 +52,16 @@ def of_sums(parts: np.ndarray, value: Callable[[np.ndarray], Values], right: np.
 
 
 def percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """100 part / whole; 0 where there is no whole."""
+    """100 part / whole, and 0 where the whole is 0."""
     return 100 * np.divide(part, whole, out=np.zeros(np.shape(part)), where=np.asarray(whole) > 0)
 
 
 def f1_of(right: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """F1 in percent from counts: of what is right, of all that was predicted, of all that is true; 0 without any."""
+    """F1 in percent from the numbers of correct, predicted and true items; 0 if there are none."""
     return percent(2 * right, predicted + true)
 
 
 def check_rows(truth: Column, predicted: Column) -> None:
-    """ValueError unless there is a prediction for each row, and a row."""
+    """ValueError unless there is at least one row, and one prediction per row."""
     if len(truth) != len(predicted) or not len(truth):
         raise ValueError(f"{len(truth)} rows and {len(predicted)} predictions; expected one each, and at least one")

@@ -1,13 +1,13 @@
-"""Exact match and F1 of answers to questions, as the official scripts of SQuAD 1.1 and 2.0 score them.
+"""Exact match and F1 of answers to questions, computed like the official scripts of SQuAD 1.1 and 2.0.
 
-Answers are compared in lower case, without ASCII punctuation, without the words a, an, the, and with single spaces; F1
-counts words in common, with repeats. The best of a question's right answers counts. The two scripts differ:
+Answers are compared in lower case, without ASCII punctuation and the articles a, an and the, and with single spaces. F1
+is over the bag of words. Of several accepted answers the best match counts. The two scripts differ:
 
-    1.1   a question without a prediction is wrong; two answers without a word have an F1 of 0, though they match
-    2.0   right answers without a word are left out; a question without any is answered by "" alone; two answers without
-          a word have an F1 of 1; every question must have a prediction
+    1.1   a missing prediction is wrong; two answers that normalise to nothing match exactly, but have an F1 of 0
+    2.0   accepted answers that normalise to nothing are dropped; the only right answer to a question with none left is
+          ""; two empty answers have an F1 of 1; every question must have a prediction
 
-Rajpurkar et al. 2016; Rajpurkar, Jia, Liang 2018. Words are parted by spaces: for Chinese see `chinese_answers`.
+Rajpurkar et al. 2016; Rajpurkar, Jia, Liang 2018. Words are split at spaces; for Chinese see `chinese_answers`.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from data_prep.errors import UserError
 from pipeline.downstream.metrics.measured import Column, Measured, Values, check_rows, of_sums
 
 Golds = Sequence[Sequence[str]]
-"""The right answers to each question; none: it cannot be answered."""
+"""The accepted answers to each question; none if it is unanswerable."""
 Answers = Sequence[str | None]
-"""What was answered to each question: "" for no answer, None where there is no prediction."""
+"""The predicted answer to each question: "" for no answer, None if the prediction is missing."""
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squad(truth: Golds, predicted: Answers) -> Measured:
-    """F1 and exact match of SQuAD 1.1. UserError for a question without a right answer."""
+    """F1 and exact match by SQuAD 1.1. UserError if a question has no accepted answer."""
     check_rows(truth, predicted)
     if unanswerable := [row for row, golds in enumerate(truth) if not golds]:
         raise UserError(
-            f"{len(unanswerable)} of {len(truth)} questions have no answer, the first is row {unanswerable[0]}; the "
-            "metric squad-v2 is for such data."
+            f"{len(unanswerable)} of {len(truth)} questions have no answer, the first in row {unanswerable[0]}; use "
+            "the metric squad-v2."
         )
     pairs = zip(truth, predicted, strict=True)
     parts = [(0.0, 0.0) if answer is None else _best(golds, answer, empty_f1=0.0) for golds, answer in pairs]
@@ -46,7 +46,7 @@ def squad(truth: Golds, predicted: Answers) -> Measured:
 
 
 def squad_v2(truth: Golds, predicted: Answers) -> Measured:
-    """F1 and exact match of SQuAD 2.0, over all questions, over those with and over those without an answer."""
+    """F1 and exact match by SQuAD 2.0, over all, over the answerable and over the unanswerable questions."""
     parts = raw_scores(truth, predicted)
     answerable = np.array([bool(golds) for golds in truth], np.float64)
     columns = np.stack([answerable, 1 - answerable], axis=-1)
@@ -66,7 +66,7 @@ def squad_v2(truth: Golds, predicted: Answers) -> Measured:
 
 
 def raw_scores(truth: Golds, predicted: Answers) -> np.ndarray:
-    """[questions, 2]: F1 and exact match of each, 0 to 1, by SQuAD 2.0. ValueError if one has no prediction."""
+    """F1 and exact match [questions, 2], 0 to 1, by SQuAD 2.0. ValueError if a prediction is missing."""
     check_rows(truth, predicted)
     if missing := [row for row, answer in enumerate(predicted) if answer is None]:
         raise ValueError(f"{len(missing)} of {len(truth)} questions have no prediction, the first is row {missing[0]}")
@@ -76,7 +76,7 @@ def raw_scores(truth: Golds, predicted: Answers) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where “no answer” is best said: when its score is above `threshold`. score: percent, at that threshold."""
+    """The answer is “no answer” where its score is above `threshold`. score: what this gives, in percent."""
 
     score: float
     threshold: float
@@ -88,11 +88,11 @@ def best_threshold(
     null_scores: Column,
     answerable: Column,
 ) -> Threshold:
-    """The best score that “no answer” by a threshold of `null_scores` can reach, as the official script searches it.
+    """The threshold on `null_scores` with the best score, found like in the official script.
 
-    scores: [questions], 0 to 1, of the answers as they are (a column of `raw_scores`). null_scores: [questions], higher
-    where no answer is likelier. As in the script, thresholds are tried between questions of equal null scores, too, the
-    lowest of equally good ones is taken, and it is 0.0 where it is best to answer nothing.
+    scores: [questions], 0 to 1, of the predicted answers (a column of `raw_scores`). null_scores: [questions], higher
+    where “no answer” is likelier. As in the script, cuts between equal null scores are tried, too; of equally good
+    thresholds the lowest is taken; and if it is best to answer nothing, the threshold is 0.0.
     """
     check_rows(scores, predicted)
     of_null = np.asarray(null_scores, np.float64)
@@ -110,17 +110,17 @@ def best_threshold(
 
 
 def with_threshold(predicted: Sequence[str], null_scores: Sequence[float], threshold: float) -> list[str]:
-    """The answers, "" where the score of “no answer” is above the threshold."""
+    """The answers, with "" where the score of “no answer” is above the threshold."""
     return ["" if null > threshold else answer for answer, null in zip(predicted, null_scores, strict=True)]
 
 
 def normalised(answer: str) -> str:
-    """An answer as it is compared."""
+    """The normalised form in which answers are compared."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
 def of_answers(parts: np.ndarray) -> Measured:
-    """parts: [questions, 2], F1 and exact match of each, 0 to 1."""
+    """The mean F1 and exact match. parts: those of each question [questions, 2], 0 to 1."""
     return of_sums(
         np.concatenate([parts, np.ones((len(parts), 1))], axis=-1),
         lambda sums: {"f1": 100 * sums[..., 0] / sums[..., 2], "exact": 100 * sums[..., 1] / sums[..., 2]},
@@ -128,7 +128,7 @@ def of_answers(parts: np.ndarray) -> Measured:
 
 
 def _best(golds: Sequence[str], answer: str, empty_f1: float) -> tuple[float, float]:
-    """The best F1 and the best exact match, each over all right answers."""
+    """The best F1 and the best exact match over all accepted answers."""
     found = normalised(answer)
     words = Counter(found.split())
     return max(_f1(normalised(gold).split(), words, empty_f1) for gold in golds), max(
@@ -137,7 +137,7 @@ def _best(golds: Sequence[str], answer: str, empty_f1: float) -> tuple[float, fl
 
 
 def _f1(gold: Sequence[str], found: Counter[str], of_empty: float) -> float:
-    """F1 of words. of_empty: where neither has one."""
+    """F1 over bags of words; `of_empty` if both are empty."""
     num_found = found.total()
     if not gold and not num_found:
         return of_empty

@@ -1,8 +1,8 @@
-"""The score of a suite of tasks, such as GLUE's (Wang et al. 2018).
+"""The score of a suite of tasks, such as GLUE (Wang et al. 2018).
 
-A task's score is the mean of its metrics; the score of the suite is the mean over its tasks. Published averages are not
-all alike: the leaderboard has WNLI and counts MNLI once, as the mean of its two test sets; Devlin et al. 2019 leave
-WNLI out and count MNLI twice. So what was done is said beside the number.
+A task's score is the mean of its metrics, and the suite's score is the mean over tasks. Published averages differ: the
+leaderboard includes WNLI and counts MNLI once, as the mean of its two test sets, while Devlin et al. 2019 omit WNLI and
+count MNLI twice. The protocol is therefore spelled out next to the number.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ GLUE = {
     "rte": ("accuracy",),
     "wnli": ("accuracy",),
 }
-"""Metrics of each task; `mnli-mm` is the test set of MNLI that is not of the genres that it was trained on."""
+"""The metrics of each task; `mnli-mm` is MNLI's mismatched set, whose genres are not in the training data."""
 _TWO_SETS = ("mnli", "mnli-mm")
 
 
 @dataclass(frozen=True)
 class SuiteScore:
-    """score: the mean over `tasks`, whose scores are given; missing: tasks that it lacks; protocol: in a sentence."""
+    """score: the mean over `tasks`; missing: tasks without a score; protocol: how it was computed, in words."""
 
     score: float
     tasks: dict[str, float]
@@ -42,11 +42,11 @@ class SuiteScore:
 def suite_score(
     name: str, metrics: Mapping[str, Sequence[str]], values: Mapping[str, Mapping[str, float]], split: str, seeds: int
 ) -> SuiteScore:
-    """The mean over a suite's tasks of the mean of each one's metrics.
+    """The mean over a suite's tasks of the mean of each task's metrics.
 
-    name: of the suite. metrics: names of those of each task. values: percentages by task and metric; those of metrics
-    that a task does not count are left out. split, seeds: which rows, and how many repetitions `values` are means of,
-    for the protocol. UserError for a task of another name, for one that lacks a metric, and if no task is there.
+    name: of the suite. metrics: the metrics that count, by task. values: percentages by task and metric; other metrics
+    are ignored. split, seeds: for the protocol, the rows and the number of repetitions that `values` are means of.
+    UserError for unknown tasks, missing metrics, or no task at all.
     """
     scores: dict[str, float] = {}
     for task, of_task in values.items():
@@ -55,10 +55,10 @@ def suite_score(
         lacking = [metric for metric in metrics[task] if metric not in of_task]
         if lacking:
             counted_by, absent = " and ".join(metrics[task]), " and no ".join(lacking)
-            raise UserError(f"{task} counts by {counted_by}, of which it has no {absent}.")
+            raise UserError(f"{task} is scored by {counted_by}, but has no {absent}.")
         scores[task] = fmean(of_task[metric] for metric in metrics[task])
     if not scores:
-        raise UserError(f"no task of {name} is there to be averaged; allowed: {', '.join(metrics)}.")
+        raise UserError(f"there is no task of {name} to average; allowed: {', '.join(metrics)}.")
     return _suite(name, scores, len(metrics), [task for task in metrics if task not in scores], split, seeds)
 
 
@@ -71,10 +71,10 @@ def glue_score(
     mnli_twice: bool = False,
     from_mnli: bool = False,
 ) -> SuiteScore:
-    """The GLUE score, as `suite_score` gives it, by the protocol that is asked for.
+    """The GLUE score; see `suite_score`.
 
-    wnli: whether it is in. mnli_twice: each of MNLI's test sets is a task of its own. from_mnli: whether RTE, MRPC and
-    STS-B began with a network that was fine-tuned on MNLI, for the protocol.
+    wnli: include WNLI. mnli_twice: count each of MNLI's test sets as a task. from_mnli: for the protocol, whether RTE,
+    MRPC and STS-B were fine-tuned from an MNLI model.
     """
     tasks = {task: metrics for task, metrics in GLUE.items() if wnli or task != "wnli"}
     given = {task: metrics for task, metrics in values.items() if wnli or task != "wnli"}
@@ -85,8 +85,8 @@ def glue_score(
         scores |= {"mnli": fmean(sets)} if sets else {}
     made = _suite("GLUE", scores, len(tasks) - (not mnli_twice), made.missing, split, seeds)
     about = (
-        f" WNLI is {'in' if 'wnli' in scores else 'not in'}; {_about_mnli(given, mnli_twice)}; RTE, MRPC and STS-B "
-        f"{'begin' if from_mnli else 'do not begin'} with a network fine-tuned on MNLI."
+        f" {'With' if 'wnli' in scores else 'Without'} WNLI; {_about_mnli(given, mnli_twice)}; RTE, MRPC and STS-B "
+        f"are {'' if from_mnli else 'not '}fine-tuned from an MNLI model."
     )
     return replace(made, protocol=made.protocol + about)
 
@@ -106,7 +106,7 @@ def _suite(
 def _about_mnli(values: Collection[str], twice: bool) -> str:
     there = [name for name in _TWO_SETS if name in values]
     if not there:
-        return "MNLI is not in"
+        return "without MNLI"
     if len(there) == 1:
-        return f"of MNLI's two test sets only {there[0]} is in"
+        return f"of MNLI's two test sets only {there[0]}"
     return f"MNLI counts {'twice, for its two test sets' if twice else 'once, as the mean of its two test sets'}"

@@ -1,1 +1,1 @@
-"""Answers that are a part of a text: windows over long texts, and from scores of tokens to answers. No torch."""
+"""Extractive question answering without torch: windows over long contexts, and answers from token scores."""

@@ -1,10 +1,10 @@
-"""Between answers in characters of a context and scores of tokens in windows.
+"""Converts between answers as character spans and scores of tokens in windows.
 
-    answer in characters  ──token_spans──►  tokens of the context  ──targets──►  positions in each window
-    scores [W, L] of each position as a first and as a last token  ──answers──►  the best parts of the context
+    characters of an answer  ──token_spans──►  tokens of the context  ──targets──►  positions in each window
+    start and end scores [W, L]  ──answers──►  the n best spans of each context
 
-An answer's score is that of its first token as a first one plus that of its last as a last one. “No answer” has that of
-position 0, [CLS], in the window where it is lowest (Devlin et al. 2019, section 4.3).
+A span's score is the start score of its first token plus the end score of its last one. The score of “no answer” is
+that of position 0, [CLS], minimised over windows (Devlin et al. 2019, section 4.3).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AT_ONCE = 2048  # windows; bounds memory
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A part of a context. start: of its first character."""
+    """A span of a context. start: number of its first character."""
 
     text: str
     start: int
@@ -36,9 +36,9 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the scores say about a question.
+    """The answers to a question.
 
-    scores [n], characters [n, 2]: of the best parts of its context, best first. null_score: of “no answer”.
+    scores [n], characters [n, 2]: the n best spans of its context, best first. null_score: the score of “no answer”.
     """
 
     context: str
@@ -47,7 +47,7 @@ class Prediction:
     null_score: float
 
     def answers(self) -> Iterator[Answer]:
-        """The best parts, best first, without spaces around them, each text once."""
+        """The n best answers, best first, stripped of spaces; of equal texts only the best."""
         seen: set[str] = set()
         for score, (start, end) in zip(self.scores.tolist(), self.characters.tolist(), strict=True):
             text = self.context[start:end]
@@ -58,35 +58,35 @@ class Prediction:
 
     @cached_property
     def best(self) -> Answer | None:
-        """The best part; None if the context has none."""
+        """The best answer; None if the context is empty."""
         return next(self.answers(), None)
 
     @property
     def text(self) -> str:
-        """The best part's text, "" if there is none."""
+        """The text of the best answer, or ""."""
         return self.best.text if self.best else ""
 
     @property
     def null_odds(self) -> float:
-        """How much “no answer” is ahead of the best part: higher where no answer is likelier."""
+        """The score of “no answer” minus that of the best answer: higher where no answer is likelier."""
         return self.null_score - self.best.score if self.best else math.inf
 
     def above(self, threshold: float) -> str:
-        """The answer, "" if “no answer” is ahead by more than the threshold."""
+        """The best answer, or "" if `null_odds` is above the threshold."""
         return "" if self.null_odds > threshold else self.text
 
 
 def token_spans(offsets: Ragged, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last token [N] of each context that share a character with its answer.
+    """The first and the last token [N] that overlap the answer in each context; NOWHERE if none does.
 
-    offsets: [tokens, 2] of each context, characters where tokens begin and end. starts, ends: [N] characters of the
-    answer, the end being behind it; a start of −1 for none. NOWHERE where no token does.
+    offsets: character spans of the tokens of each context [tokens, 2]. starts, ends [N]: the answer's characters, end
+    exclusive; start −1 if there is no answer.
     """
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
     characters = 2 + max(int(values.max(initial=0)) for values in (offsets.values, starts, ends))
     begins_at, ends_at = (np.maximum.accumulate(offsets.values[:, side]
         + characters * offsets.row_index()) for side in (0, 1))  # fmt: skip
-    shift = characters * np.arange(len(offsets))  # so that one search serves all contexts
+    shift = characters * np.arange(len(offsets))  # one search for all contexts
     first = np.searchsorted(ends_at, starts + shift, side="right")
     last = np.searchsorted(begins_at, ends + shift, side="left") - 1
     found = (starts >= 0) & (first <= last) & (first >= offsets.offsets[:-1]) & (last < offsets.offsets[1:])
@@ -94,9 +94,9 @@ def token_spans(offsets: Ragged, starts: np.ndarray, ends: np.ndarray) -> tuple[
 
 
 def targets(windows: Windows, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [W] of an answer's first and last token in each window; 0, which is [CLS], where it is not as a whole.
+    """Positions [W] of the answer's first and last token; 0, [CLS], in windows that do not contain all of it.
 
-    first, last: [N] tokens of each context, as `token_spans` gives them.
+    first, last [N]: from `token_spans`.
     """
     begin, end = first[windows.example] - windows.first, last[windows.example] - windows.first
     inside = (first[windows.example] != NOWHERE) & (begin >= 0) & (end < windows.size)
@@ -104,7 +104,7 @@ def targets(windows: Windows, first: np.ndarray, last: np.ndarray) -> tuple[np.n
 
 
 def is_found(windows: Windows, starts: np.ndarray) -> np.ndarray:
-    """[N]: whether an answer is in some window as a whole. starts: [W], of `targets`."""
+    """Whether some window contains the whole answer [N]. starts [W]: from `targets`."""
     return np.maximum.reduceat(starts, windows.begins) > 0 if len(windows) else np.zeros(0, bool)
 
 
@@ -119,9 +119,9 @@ def answers(
 ) -> list[Prediction]:
     """A prediction for each context.
 
-    start_logits, end_logits: [W, L], of each position of each window; L is the longest window at least. offsets: as in
-    `token_spans`. An answer has 1 … `max_tokens` tokens of the context; where windows overlap, it is scored in one of
-    them (`is_counted`). UserError for scores that are no numbers.
+    start_logits, end_logits: [W, L], L being at least the longest window. offsets: as for `token_spans`. Answers have 1
+    to `max_tokens` tokens of the context; in the overlap of windows, one window counts (`is_counted`). UserError for
+    scores that are nan or +inf.
     """
     for which, logits in (("start", start_logits), ("end", end_logits)):
         if (bad := np.isnan(logits) | np.isposinf(logits)).any():
@@ -159,9 +159,9 @@ def _best(
     n_best: int,
     max_tokens: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Score, context, first and last token of the best answers of each of some windows.
+    """Score, context, first and last token of the n best spans of each window in a chunk.
 
-    The n best pairs begin at the n positions whose best pairs are best, so that few pairs are looked at.
+    The n best spans start at the n positions whose best spans score highest, so only these are expanded.
     """
     example, begin, size = windows.example[chunk], windows.first[chunk], windows.size[chunk]
     at = windows.context_at[chunk][:, None]
@@ -189,7 +189,7 @@ def _best(
 
 
 def _best_within(values: np.ndarray, width: int, length: int) -> np.ndarray:
-    """[W, length]: the maximum of `width` values from each on. values: [W, length + width − 1]. By doubling."""
+    """Sliding maximum [W, length] of `width` values, by doubling. values: [W, length + width − 1]."""
     best, covered = values, 1
     while 2 * covered <= width:
         best = np.maximum(best[:, :-covered], best[:, covered:])

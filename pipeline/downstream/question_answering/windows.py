@@ -1,10 +1,10 @@
-"""Long contexts in windows that overlap, each with its question before it (Devlin et al. 2019; as in `run_squad.py`).
+"""Long contexts are cut into overlapping windows, each with the question in front (Devlin et al. 2019, `run_squad.py`).
 
     [CLS] question [SEP] context tokens 0 … 299   [SEP]
-    [CLS] question [SEP] context tokens 172 … 471 [SEP]        window_overlap 128: of 300 tokens, 128 again
-    [CLS] question [SEP] context tokens 344 … 370 [SEP]        the last is as long as what is left
+    [CLS] question [SEP] context tokens 172 … 471 [SEP]        window_overlap 128: 128 of 300 tokens are repeated
+    [CLS] question [SEP] context tokens 344 … 370 [SEP]        the last window is shorter
 
-BERT's `doc_stride` is the step from one window to the next, 172 here; other scripts call the overlap so.
+`doc_stride` is the step between windows in BERT, 172 here, but the overlap in other scripts; hence the name.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _WIDE = 1e6  # more than any number of tokens
 
 @dataclass(frozen=True)
 class Frame:
-    """Special tokens around a question and its context; what stands first is what “no answer” points at.
+    """Special tokens around a question and its context; “no answer” points at the first of them.
 
-    question_segment, context_segment: token types, those of the special tokens behind each being its own.
+    question_segment, context_segment: token types; special tokens have the type of what precedes them.
     """
 
     before: tuple[int, ...]
@@ -41,11 +41,11 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """W windows over N contexts, those of a context one after another; each context has one at least.
+    """W windows over N contexts, in the order of contexts; every context has at least one.
 
-    example [W]: number of the context. first, size [W]: its tokens in the window are first … first + size − 1.
-    context_at [W]: the position in the window of the first of them. question_size [N]: tokens of its question. overlap:
-    tokens that a window has in common with the one before it.
+    example [W]: number of the context. first, size [W]: the window has its tokens first … first + size − 1. context_at
+    [W]: position of the first of them in the window. question_size [N]: number of question tokens. overlap: number of
+    context tokens shared with the previous window.
     """
 
     example: np.ndarray
@@ -60,7 +60,7 @@ class Windows:
 
     @property
     def begins(self) -> np.ndarray:
-        """[N]: the first window of each context."""
+        """The first window of each context [N]."""
         return np.searchsorted(self.example, np.arange(len(self.question_size)))
 
 
@@ -74,17 +74,17 @@ def cut(
 ) -> Windows:
     """Windows of at most `length` tokens, specials included. questions, contexts: token ids, without specials.
 
-    Questions are cut to their first `max_question` tokens. An answer of at most `window_overlap` + 1 tokens is in some
-    window as a whole. UserError where an overlap leaves no room to go on.
+    Questions are truncated to `max_question` tokens. Every answer of up to `window_overlap` + 1 tokens is whole in some
+    window. UserError if the overlap leaves no room to advance.
     """
     question_size = np.minimum(questions.lengths, max_question)
     room = length - len(frame) - question_size
     if room.size and room.min() <= window_overlap:
         longest = int(question_size.max())
         raise UserError(
-            f"windows of {length} tokens, {longest} of them a question's and {len(frame)} special, have room for "
-            f"{max(int(room.min()), 0)} of a context, so that with a window_overlap of {window_overlap} none begins "
-            "behind another; lower window_overlap or raise length."
+            f"windows of {length} tokens with {longest} of a question and {len(frame)} special ones have room for "
+            f"{max(int(room.min()), 0)} of the context, which must be more than the window_overlap of "
+            f"{window_overlap}; lower window_overlap or raise length."
         )
     step = room - window_overlap
     beyond = np.maximum(contexts.lengths - room, 0)
@@ -97,7 +97,7 @@ def cut(
 
 
 def rows(windows: Windows, questions: Ragged, contexts: Ragged, frame: Frame) -> Rows:
-    """`input` and `segment` of each window, as networks of text read them."""
+    """The `input` and `segment` columns of the windows, as text networks read them."""
     question_size = windows.question_size[windows.example]
     lengths = windows.context_at + windows.size + len(frame.after)
     offsets = offsets_of(lengths)
@@ -119,17 +119,16 @@ def rows(windows: Windows, questions: Ragged, contexts: Ragged, frame: Frame) ->
 
 
 def _special(tokens: tuple[int, ...], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens that all windows have: the values, and for each window where they begin and how many they are."""
+    """Tokens that every window has: values, and for each window where they begin and how many there are."""
     return np.array(tokens, np.uint32), np.zeros(count, np.int64), np.full(count, len(tokens))
 
 
 def is_counted(windows: Windows, contexts: Ragged, max_answer: int) -> Ragged:
-    """Of each context token of each window, whether answers that begin with it are taken from this window.
+    """For each context token of each window, whether answers that start with it are taken from this window.
 
-    They are from one alone: that in which the token has most context on its shorter side (of those that give it equally
-    much the longest, of equally long ones the first), as in BERT's script. But a window that does not reach as far as
-    an answer of `max_answer` tokens may is passed over if another one does; with an overlap of over twice as many
-    tokens none is.
+    As in BERT's script, this is so in one window only: where the token has the most context on its shorter side (ties:
+    the longer window, then the first). Unlike there, windows that end before an answer of `max_answer` tokens would are
+    avoided if possible; with an overlap of more than twice as many tokens, this makes no difference.
     """
     size = np.repeat(windows.size, windows.size)
     flat = Ragged.from_lengths(np.zeros(len(size), bool), windows.size)
@@ -143,19 +142,19 @@ def is_counted(windows: Windows, contexts: Ragged, max_answer: int) -> Ragged:
     np.maximum.at(most, token, context)
     candidates = np.flatnonzero(context == most[token])[::-1]
     first = np.empty(len(most), np.int64)
-    first[token[candidates]] = candidates  # of several, the last that is written
+    first[token[candidates]] = candidates  # duplicates: the last one written stays
     flat.values[first[token[candidates]]] = True
     return flat
 
 
 def ranges(begins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The numbers begin … begin + size − 1 of each, one after another."""
+    """The concatenated ranges begin … begin + size − 1."""
     offsets = offsets_of(sizes)
     return np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], sizes)
 
 
 def encoded(encodings: Sequence[Encoding]) -> tuple[Ragged, Ragged]:
-    """Token ids, and for each token where it begins and ends in its text, in characters. Of texts without specials."""
+    """Token ids, and the character span of each token in its text. For texts encoded without special tokens."""
     lengths = [len(encoding) for encoding in encodings]
     ids = np.fromiter((number for encoding in encodings for number in encoding.ids), np.uint32, sum(lengths))
     spans = [span for encoding in encodings for span in encoding.offsets]
@@ -163,13 +162,13 @@ def encoded(encodings: Sequence[Encoding]) -> tuple[Ragged, Ragged]:
 
 
 def frame_of(tokenizer: Tokenizer) -> Frame:
-    """The special tokens that a tokenizer puts around a pair. UserError if it begins with none of them."""
+    """The special tokens that a tokenizer puts around a pair. UserError if there is none in front."""
     pair = tokenizer.encode("a", "a")
     question, context = ([place for place, of in enumerate(pair.sequence_ids) if of == which] for which in (0, 1))
     if not question or not context or question[0] == 0 or context[0] < question[-1]:
         raise UserError(
-            "a tokenizer that begins a question and its context with no special token gives “no answer” no place to "
-            "point at; take a model with one, such as BERT's [CLS]."
+            "the tokenizer puts no special token in front of a pair, which “no answer” could point at; use a model "
+            "with one, such as BERT's [CLS]."
         )
     return Frame(
         before=tuple(pair.ids[: question[0]]),

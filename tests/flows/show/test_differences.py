@@ -64,22 +64,22 @@ def test_two_runs_beside_each_other(home: Home, tmp_path: Path, capsys: pytest.C
 
 def test_a_job_of_a_run_and_a_file(home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made(home, tmp_path, {"a": predictions(part(0.7)), "b": predictions(part(0.72, draw=2))})
-    with pytest.raises(UserError, match=f"from more than one job; name one: {run}/JOB, where jobs .* are: a, b"):
+    with pytest.raises(UserError, match=f"by more than one job; name one as {run}/JOB: jobs .* are: a, b"):
         differences.show([run, run], False)
     file = tmp_path / "mine.parquet"
     third = predictions(part(0.7, draw=3), part(0.5, task="films"))
     write(file, third.tasks, third.parts)
     differences.show([f"{run}/a", "last/b", str(file)], False)
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"Nothing can be told apart from {run}/a" in printed and "mine.parquet in reviews (test)" in printed
-    assert f"{file} has predictions of films (test), which not all of them have." in printed
+    assert f"No significant difference from {run}/a" in printed and "mine.parquet on reviews (test)" in printed
+    assert f"{file} has predictions for films (test), but not all runs do." in printed
 
 
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
         (["no-such", "last"], "no run is called 'no-such'"),
-        (["last/none", "last"], "has no predictions of a job 'none'; jobs with predictions are: a"),
+        (["last/none", "last"], "has no predictions by a job 'none'; jobs with predictions are: a"),
         (["last", "last"], "last, last: name each run once, and two at least"),
         (["last", "no.parquet"], "no.parquet: there is no such file of predictions"),
     ],
@@ -93,5 +93,5 @@ def test_what_cannot_be_meant_is_a_usage_error(home: Home, tmp_path: Path, names
 
 def test_a_run_without_predictions_says_so(home: Home, tmp_path: Path) -> None:
     made(home, tmp_path, {"a": None})
-    with pytest.raises(UserError, match="has no predictions: none of its jobs keeps them"):
+    with pytest.raises(UserError, match="has no predictions: none of its jobs has finished"):
         differences.show(["last", "other.parquet"], False)

@@ -73,11 +73,11 @@ def test_other_programs_read_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"ids": ["r0", "r1", "r0"]}, "row 2 (reviews, r0) is there twice for seed 0"),
+        ({"ids": ["r0", "r1", "r0"]}, "row 2 (reviews, r0) appears twice for seed 0"),
         ({"truth": ["good", None, "bad"]}, "row 1 (reviews, r1): 0 values are true; expected one"),
         ({"predicted": ["good", "bad"]}, "reviews: 3 ids, but 2 of predicted"),
         ({"scores": [0.1, float("nan"), 0.2]}, "the score of row 1 is nan"),
-        ({"task": "films"}, "the task 'films' is not described; those that are: reviews"),
+        ({"task": "films"}, "the task 'films' is not described; tasks are: reviews"),
     ],
 )
 def test_rows_that_cannot_be_are_not_written(tmp_path: Path, changed: dict[str, Any], problem: str) -> None:
@@ -113,21 +113,21 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         read(path)
     pq.write_table(pa.table({"id": ["1"]}), path)
     assert not is_predictions(path)
-    with pytest.raises(UserError, match="is no file of predictions; a job's report names its own"):
+    with pytest.raises(UserError, match="is not a file of predictions; a job's report names its file"):
         read(path)
 
 
 @pytest.mark.parametrize(
     ("about", "problem"),
     [
-        ({"version": 2, "tasks": {}}, "is of version 2, and this is 1; run the job again"),
-        ({"version": 1, "tasks": {"t": {"head": "class"}}}, "what it says of its tasks cannot be read"),
+        ({"version": 2, "tasks": {}}, "has version 2, but 1 is expected; run the job again"),
+        ({"version": 1, "tasks": {"t": {"head": "class"}}}, "its description of tasks cannot be read"),
         (
             {"version": 1, "tasks": {"t": {"head": "cloze", "metrics": ["accuracy"]}}},
             "has the head 'cloze'; allowed: class",
         ),
         ({"version": 1, "tasks": {}}, "row 0 is of the task 'reviews', which is not described"),
-        ([], "what it says of its tasks cannot be read"),
+        ([], "its description of tasks cannot be read"),
     ],
 )
 def test_descriptions_that_cannot_be_read_are_refused(tmp_path: Path, about: Any, problem: str) -> None:
@@ -142,7 +142,7 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
     about = {b"sesame.predictions": json.dumps({"version": 1, "tasks": {}}).encode()}
     table = SCHEMA.empty_table().drop_columns(["language"]).replace_schema_metadata(about)
     pq.write_table(table, tmp_path / "p.parquet")
-    with pytest.raises(UserError, match="has other columns than predictions have: id, truth"):
+    with pytest.raises(UserError, match="the columns are not those of predictions: id, truth"):
         read(tmp_path / "p.parquet")
 
 

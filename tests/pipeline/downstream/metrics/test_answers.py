@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_prep.errors import UserError
 from pipeline.downstream.metrics import scores
-from pipeline.downstream.metrics.chinese_answers import longest_common_run, segments
+from pipeline.downstream.metrics.chinese_answers import longest_common_substring, segments
 from pipeline.downstream.metrics.squad import Threshold, best_threshold, normalised, raw_scores, with_threshold
 
 
@@ -61,7 +61,7 @@ def test_questions_without_an_answer() -> None:
         "unanswerable-exact": 50,
     }  # fmt: skip
     assert scores(["squad-v2"], "answer", [["cat"]], ["cat"])["unanswerable-f1"] == 0
-    with pytest.raises(UserError, match="1 of 2 questions have no answer, the first is row 1; the metric squad-v2"):
+    with pytest.raises(UserError, match="1 of 2 questions have no answer, the first in row 1; use the metric"):
         scores(["squad"], "answer", [["cat"], []], ["cat", ""])
 
 
@@ -153,11 +153,11 @@ def test_cases_of_cmrc(golds: list[str], answer: str, f1: float, exact: float) -
 
 @settings(max_examples=50, deadline=None)
 @given(st.text("abc", max_size=9), st.text("abc", max_size=9))
-def test_the_longest_common_run(first: str, second: str) -> None:
+def test_the_longest_common_substring(first: str, second: str) -> None:
     common = [len(first[a:b]) for a in range(9) for b in range(a, 10) if first[a:b] in second]
-    assert longest_common_run(first, second) == max(common)
+    assert longest_common_substring(first, second) == max(common)
 
 
 def test_a_question_without_right_answers_is_refused() -> None:
-    with pytest.raises(ValueError, match="question 1 has no right answer"):
+    with pytest.raises(ValueError, match="question 1 has no accepted answer"):
         scores(["cmrc"], "answer", [["a"], []], ["a", "b"])

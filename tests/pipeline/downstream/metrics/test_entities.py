@@ -86,7 +86,7 @@ def test_sentences_can_be_drawn_again() -> None:
 
 
 def test_other_tags_are_refused() -> None:
-    with pytest.raises(UserError, match="'NN' is no tag of an entity; expected O, or a type after B, I, E, S, L, U, M"):
+    with pytest.raises(UserError, match="'NN' is not a tag of an entity; expected O, or B, I, E, S, L, U, M, a hyphen"):
         scores(["entity-f1"], "tags", [["NN"]], [["NN"]])
     with pytest.raises(ValueError, match="sentence 0 has 1 words and 2 predicted tags"):
         scores(["entity-f1"], "tags", [["O"]], [["O", "O"]])

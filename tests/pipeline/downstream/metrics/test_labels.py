@@ -99,7 +99,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
         scores(["accuracy"], "class", ["a", "b"], ["a"])
     with pytest.raises(ValueError, match="at least one"):
         scores(["accuracy"], "class", [], [])
-    with pytest.raises(UserError, match="f1 is of two labels, found 3; take macro-f1"):
+    with pytest.raises(UserError, match="f1 needs two labels, found 3; use macro-f1"):
         scores(["f1"], "class", LABELS, LABELS)
 
 
