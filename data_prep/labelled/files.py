@@ -69,7 +69,9 @@ class LabelledConfig(BaseModel):
         given = [name for name in ("name", "path", "task") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"labelled data takes one of name, path and task; found {' and '.join(given) or 'none'}")
-        if self.task is not None and (others := sorted(self.model_fields_set - {"task"})):
+        fields = LabelledConfig.model_fields.items()
+        others = [name for name, field in fields if name != "task" and getattr(self, name) != field.default]
+        if self.task is not None and others:
             raise ValueError(f"a task file says {others[0]} itself; leave it out here")
         if self.name is not None and self.name not in REGISTERED:
             raise ValueError(f"no labelled data is called {self.name!r}; {choices(self.name, REGISTERED)}")

@@ -31,14 +31,15 @@ def summarise(home: Home, run: Run, console: Console) -> None:
     console.print()
     if all(record.reused for record in run.stages.values()):
         console.print(Text("Everything was already in the store; nothing was run again.", "cyan"))
-    console.print(_pretraining(report))
+    console.print(_pretraining(report) if "pretraining" in report else _network(report["network"]))
     jobs = {name: read(Path(run.stages[name].path)) for name in report["downstream"]}
     for job in jobs.values():
         _show(job, console)
     console.print()
     console.print(Text("report   ", "bold").append(short(folder / "report.md"), "not bold"), soft_wrap=True)
     console.print(Text("figures  ", "bold").append(short(folder / "figures"), "not bold"), soft_wrap=True)
-    model = Path(run.stages["pretrain"].path) / "model"
+    network = run.stages["pretrain"] if "pretrain" in run.stages else run.stages["init"]
+    model = Path(network.path) / "model"
     console.print(Text("model    ", "bold").append(short(model), "not bold"), soft_wrap=True)
     console.print(Text("MLflow   ", "bold").append("`sesame ui` prints the link", "not bold"))
     if run.unsent:
@@ -56,6 +57,11 @@ def _pretraining(report: dict[str, Any]) -> Text:
     shown = [name for name in report["pretraining"]["shown"] if name in held_out]
     parts = [f"{name.replace('_', ' ')} {held_out[name]:.3f}" for name in shown]
     return Text("Pretraining, on held-out rows: ", "bold").append(", ".join(parts), "not bold")
+
+
+def _network(network: Mapping[str, Any]) -> Text:
+    about = f"{network['architecture']}, {network['parameters']:,} parameters"
+    return Text("Network: ", "bold").append(about, "not bold")
 
 
 def _show(job: Report, console: Console) -> None:
@@ -79,8 +85,11 @@ def grid(table: ReportTable) -> Table:
 
 
 def _next_steps(run: Run, jobs: Mapping[str, Report]) -> list[str]:
-    steps = [
-        f"sesame inspect {run.stages['shards'].artifact}    see what the network saw, and what it had to guess",
+    steps = []
+    if "shards" in run.stages:
+        artifact = run.stages["shards"].artifact
+        steps.append(f"sesame inspect {artifact}    see what the network saw, and what it had to guess")
+    steps += [
         "sesame ui    curves, figures and the registered model in MLflow; the flow's stages in Prefect",
     ]
     for name, job in jobs.items():
@@ -92,7 +101,8 @@ def _next_steps(run: Run, jobs: Mapping[str, Report]) -> list[str]:
                 )
     larger = _larger_scale(run.recipe, run.scale)
     if larger:
-        steps.append(f"sesame run {run.recipe} --scale {larger}    a larger network, trained for longer")
+        reason = "a larger network, trained for longer" if "pretrain" in run.stages else "more labels and repetitions"
+        steps.append(f"sesame run {run.recipe} --scale {larger}    {reason}")
     return steps
 
 

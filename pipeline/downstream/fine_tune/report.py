@@ -99,10 +99,7 @@ def _tables(
     labels = sorted({cell["labels"] for cell in cells})
     columns = ["model", *(f"{number:,} labels" for number in labels)]
     by_place = {(cell["model"], cell["labels"]): cell for cell in cells}
-    scores = [
-        [_marked(model), *(_with_spread(by_place[model, n]["mean"], by_place[model, n]["std"]) for n in labels)]
-        for model in models
-    ]
+    scores = [[_marked(model), *(_with_spread(by_place[model, n]["scores"]) for n in labels)] for model in models]
     rates = [[model, *(f"{by_place[model, n]['lr']:g}" for n in labels)] for model in models if model in job.models]
     tables = [Table("Scores", columns, scores), *_others(cells, labels), Table("Learning rates chosen", columns, rates)]
     if paired:
@@ -155,7 +152,7 @@ def _others(cells: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Tabl
     rows = []
     for cell in most:
         by_name = [[scores[name] for scores in cell["all"]] for name in names]
-        rows.append([_marked(cell["model"]), *(_with_spread(statistics.fmean(v), spread(v)) for v in by_name)])
+        rows.append([_marked(cell["model"]), *map(_with_spread, by_name)])
     return [Table(f"All metrics, {max(labels):,} labels", ["model", *names], rows)]
 
 
@@ -168,8 +165,9 @@ def _marked(model: str) -> str:
     return f"**{model}**" if model == PRETRAINED else model
 
 
-def _with_spread(mean: float, spread: float) -> str:
-    return f"{mean:.3f} ± {spread:.3f}"
+def _with_spread(scores: Sequence[float]) -> str:
+    """Mean ± standard deviation over seeds; of one seed the score alone."""
+    return f"{statistics.fmean(scores):.3f}" + (f" ± {spread(scores):.3f}" if len(scores) > 1 else "")
 
 
 def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]], metric: str) -> str:

@@ -71,7 +71,7 @@ class Trials:
         self.head, self.main = module_of(data.head), metrics.main_metric(data)
         overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
         self.layout = Layout(job.length, overlap, max_answer=job.max_answer)
-        self.held_out: dict[tuple[Path, str], Encoded] = {}
+        self.held_out: dict[tuple[Path, str, int], Encoded] = {}
         self.encoders: dict[Source, TaskEncoder] = {}
         self.predicted: dict[tuple[str, int], list[Predicted]] = {}
         """By model and number of labels, what was predicted for `reported()` in each seed."""
@@ -112,7 +112,7 @@ class Trials:
         text = lost.get(self.data.head, f"rows of {{}} have over {self.job.length} tokens and are cut")
         return [
             f"by {folder}, {rows.cut:,} {text.format(f'the {len(rows.examples):,} examples of {split}')}"
-            for (folder, split), rows in self.held_out.items()
+            for (folder, split, _), rows in self.held_out.items()
             if rows.cut
         ]
 
@@ -161,16 +161,17 @@ class Trials:
             objective, stream_of(MemoryTable(rows.rows, len(rows)), config.global_batch, trial_seed, window), config,
             placement=PlacementConfig(device=self.placement.device), worker=worker, seed=trial_seed,
         ).run()  # fmt: skip
-        held_out = self._held_out(source.folder, split)
+        most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
+        held_out = self._held_out(source.folder, split, most)
         predicted = self.head.predicted(self.data, held_out, scores_of(objective.scores, held_out))
         return Trial(metrics.scores(self.data, held_out.examples, predicted), predicted)
 
-    def _held_out(self, folder: Path, split: str) -> Encoded:
-        if (folder, split) not in self.held_out:
-            limit = self.job.validation_rows if split == "validation" else self.job.test_rows
-            examples = some(self.data.splits[split], limit, self.seed)
-            self.held_out[folder, split] = self._encoded(examples, folder)
-        return self.held_out[folder, split]
+    def _held_out(self, folder: Path, split: str, most: int) -> Encoded:
+        key = (folder, split, most)
+        if key not in self.held_out:
+            examples = some(self.data.splits[split], most, self.seed)
+            self.held_out[key] = self._encoded(examples, folder)
+        return self.held_out[key]
 
     def _encoded(self, examples: Sequence[Example], folder: Path) -> Encoded:
         tokenizer = tokenizer_of(folder, framed=self.job.pooling == "last")

@@ -33,8 +33,8 @@ CHANGES = [
     Change(
         "a trial is judged on validation rows, whatever is asked",
         "pipeline/downstream/fine_tune/trials.py",
-        "examples = some(self.data.splits[split], limit, self.seed)",
-        'examples = some(self.data.splits["validation"], limit, self.seed)',
+        "examples = some(self.data.splits[split], most, self.seed)",
+        'examples = some(self.data.splits["validation"], most, self.seed)',
         (f"{JOBS}/fine_tune/test_trials.py::test_a_trial_learns_from_training_examples_alone",),
     ),
     Change(

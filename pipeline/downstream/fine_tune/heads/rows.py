@@ -24,12 +24,14 @@ def encode(data: Labelled, examples: Sequence[Example], tokenizer: Tokenizer, la
     tokenizer.enable_truncation(layout.length)
     with using_tokenizer():
         encodings = tokenizer.encode_batch([as_input(example) for example in examples])
-    column = ("value", [example.score for example in examples], np.float32)
     if data.head == "class":
-        column = ("label", [example.label for example in examples], np.int64)
-    name, values, dtype = column
+        name, truth = "label", np.array([example.label for example in examples], np.int64)
+    else:
+        mean, spread = scale_of(data)
+        scores = np.array([mean if example.score is None else example.score for example in examples])
+        name, truth = "value", ((scores - mean) / spread).astype(np.float32)
     rows = {
-        name: np.array([0 if value is None else value for value in values], dtype),
+        name: truth,
         "input": Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32),
         "segment": Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8),
     }
@@ -41,6 +43,12 @@ def as_input(example: Example) -> Any:
     return example.text if example.text_pair is None else (example.text, example.text_pair)
 
 
+def scale_of(data: Labelled) -> tuple[float, float]:
+    """Mean and standard deviation of the scores of train, in which networks learn scores."""
+    scores = np.array([example.score for example in data.splits["train"] if example.score is not None])
+    return float(scores.mean()), float(scores.std()) or 1.0
+
+
 def truth(data: Labelled, examples: Sequence[Example]) -> list[Any]:
     if data.head == "score":
         return [example.score for example in examples]
@@ -49,6 +57,7 @@ def truth(data: Labelled, examples: Sequence[Example]) -> list[Any]:
 
 def predicted(data: Labelled, encoded: Encoded, scores: Ragged) -> Predicted:
     if data.head == "score":
-        return Predicted(scores.values[:, 0].tolist(), [None] * len(scores))
+        mean, spread = scale_of(data)
+        return Predicted((mean + spread * scores.values[:, 0].astype(np.float64)).tolist(), [None] * len(scores))
     shares = softmax(scores.values.astype(np.float64))
     return Predicted([data.labels[best] for best in shares.argmax(-1).tolist()], shares.max(-1).tolist())

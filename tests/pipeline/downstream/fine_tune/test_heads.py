@@ -101,10 +101,13 @@ def test_texts_are_cut_and_counted_and_classes_have_probabilities() -> None:
     predicted = module_of("class").predicted(named, encoded, scores)
     assert predicted.answers == ["yes", "no"] and predicted.scores == pytest.approx([0.75, 0.5])
     assert module_of("class").truth(named, examples) == ["yes", "no"]
-    numbers = data("regression")
-    encoded = module_of("score").encode(numbers, [Example(text="a", score=2.5)], tokenizer(), Layout(6, 0))
-    assert encoded.rows["value"].tolist() == [2.5]  # type: ignore[union-attr]
-    assert module_of("score").predicted(numbers, encoded, Ragged.from_lengths(np.array([[1.5]]), [1])).answers == [1.5]
+
+
+def test_scores_are_learned_in_units_of_those_of_train() -> None:
+    numbers = data("regression", (), Example(text="a", score=1.0), Example(text="b", score=5.0))
+    encoded = module_of("score").encode(numbers, [Example(text="a", score=2.0)], tokenizer(), Layout(6, 0))
+    assert encoded.rows["value"].tolist() == [-0.5]  # type: ignore[union-attr]
+    assert module_of("score").predicted(numbers, encoded, Ragged.from_lengths(np.array([[1.5]]), [1])).answers == [6.0]
 
 
 def test_choices_stand_in_one_row_one_after_another() -> None:
