@@ -9,6 +9,7 @@ Rows are of any kind: token ids, frames of sound, patches (`TaskEncoder`).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -39,6 +40,10 @@ class TaskEncoder(Protocol):
 
     def from_random_weights(self) -> TaskEncoder:
         """The same shape, drawn by torch's generator."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that opens as the one that the encoder was opened from, with the weights that it has now."""
         ...
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.stage import Context
 
 VERSION = 3
+FINE_TUNED = "fine-tuned"  # the folder of the network that is kept
 READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
 PRETRAINED, SCRATCH = OWN = ("pretrained", "scratch")  # models of the recipe's network
@@ -171,5 +172,6 @@ def run(
     made = report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)
     if PRETRAINED in job.models:
         report.write_predictions(job, data, trials, out_dir)
+        trials.export(out_dir / FINE_TUNED)
         made = replace(made, predictions=predictions_file.FILE)
     return made if served else replace(made, candidates=[])

@@ -8,7 +8,7 @@ from typing import Any
 
 from data_prep.labelled.examples import Example, Labelled
 from pipeline.downstream import metrics
-from pipeline.downstream.fine_tune.heads import Predicted, answers, module_of
+from pipeline.downstream.fine_tune.heads import Predicted, answers, module_of, shape_of
 from pipeline.downstream.fine_tune.heads.words import OUTSIDE
 
 TAG_F1 = "F1"
@@ -20,7 +20,7 @@ def names_of(data: Labelled) -> tuple[str, ...]:
         return data.metrics
     if data.head == "tags":
         return ("entity-f1",) if data.scheme else (TAG_F1,) if OUTSIDE in data.labels else ("accuracy",)
-    if data.head == "answer" and answers.has_unanswerable(data):
+    if data.head == "answer" and shape_of(data).unanswerable:
         return answers.UNANSWERABLE_SCORES
     return tuple(module_of(data.head).SCORES) if data.head != "score" else ("spearman", "pearson")
 
@@ -33,7 +33,7 @@ def main_metric(data: Labelled) -> str:
 
 def scores(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> dict[str, float]:
     """Scores of answers to examples by name, shares of 1; `main_metric` is among them."""
-    names, truth = names_of(data), module_of(data.head).truth(data, examples)
+    names, truth = names_of(data), module_of(data.head).truth(shape_of(data), examples)
     if names == (TAG_F1,):
         return {TAG_F1: _tag_f1(data, truth, predicted.answers)}
     labels = data.labels if data.head in ("class", "tags") else None

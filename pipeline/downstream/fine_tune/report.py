@@ -121,7 +121,7 @@ def _tables(
 def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path) -> None:
     """What the pretrained network, with the most labels, predicts for the reported rows: a part for each seed."""
     examples = trials.reported()
-    truth = module_of(data.head).truth(data, examples)
+    truth = module_of(data.head).truth(trials.shape, examples)
     ids = [example.id for example in examples]
     if not all(ids) or len({(example.id, example.language, example.part) for example in examples}) < len(ids):
         ids = predictions_file.content_ids([_texts(example) for example in examples])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from data_prep.labelled.examples import Example, Labelled
 from data_prep.rng import key
-from data_prep.shards.rows import Ragged, Rows, ragged
 from pipeline.artifact import MODEL, Artifact
-from pipeline.downstream.fine_tune import metrics
+from pipeline.downstream.fine_tune import exported, metrics
 from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, tokenizer_of
-from pipeline.downstream.fine_tune.job import OWN, Config
+from pipeline.downstream.fine_tune.exported import FineTuned
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
+from pipeline.downstream.fine_tune.job import FINE_TUNED, OWN, PRETRAINED, Config
+from pipeline.downstream.fine_tune.scoring import scores_of
 from pipeline.downstream.finished import once
 from pipeline.stage import Context
 from training.config import PlacementConfig, TrainConfig
@@ -30,7 +31,6 @@ from training.models.fine_tuning import TaskEncoder
 from training.objectives.fine_tuning import FineTuning
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
-TEST_BATCH = 64
 _TRIAL = "trial.json"
 
 
@@ -40,6 +40,8 @@ class Trial:
 
     scores: dict[str, float]
     predicted: Predicted
+    network: FineTuned | Path | None = None
+    """What was trained, or the folder of an earlier attempt that holds it; only of the network that is kept."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,15 @@ class Trials:
         self.sources = {
             model: Source(own if model in OWN else Path(model).expanduser(), model == "scratch") for model in job.models
         }
-        self.head, self.main = module_of(data.head), metrics.main_metric(data)
+        self.head, self.shape, self.main = module_of(data.head), shape_of(data), metrics.main_metric(data)
         overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
         self.layout = Layout(job.length, overlap, max_answer=job.max_answer)
         self.held_out: dict[tuple[Path, str, int], Encoded] = {}
         self.encoders: dict[Source, TaskEncoder] = {}
         self.predicted: dict[tuple[str, int], list[Predicted]] = {}
         """By model and number of labels, what was predicted for `reported()` in each seed."""
+        self.kept: FineTuned | Path | None = None
+        """The pretrained network, fine-tuned with the most labels in the first seed."""
         tries = sum(len(self._rates(model)) for model in job.models if len(self._rates(model)) > 1)
         self.total = len(job.labels) * (tries + job.seeds * len(job.models))
         self.done = 0
@@ -91,6 +95,8 @@ class Trials:
             tried = {lr: self.trial(model, labels, SELECTION, lr, "validation").scores[self.main] for lr in rates}
         lr = max(tried, key=lambda rate: tried[rate]) if tried else rates[0]
         trials = [self.trial(model, labels, seed, lr, self.data.reported) for seed in range(self.job.seeds)]
+        if (model, labels) == (PRETRAINED, max(self.job.labels)):
+            self.kept = trials[0].network
         self.predicted[model, labels] = [trial.predicted for trial in trials]
         return {
             "model": model,
@@ -145,7 +151,7 @@ class Trials:
         set_up_cpu(self.placement.threads)
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
-        outputs = self.head.outputs(self.data)
+        outputs = self.head.outputs(self.shape)
         objective = FineTuning(self._encoder(source), self.data.head, outputs, self.job.pooling)
         config = TrainConfig(
             global_batch=min(self.job.batch, len(rows)),
@@ -163,8 +169,19 @@ class Trials:
         ).run()  # fmt: skip
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
         held_out = self._held_out(source.folder, split, most)
-        predicted = self.head.predicted(self.data, held_out, scores_of(objective.scores, held_out))
-        return Trial(metrics.scores(self.data, held_out.examples, predicted), predicted)
+        predicted = self.head.predicted(self.shape, held_out, scores_of(objective.scores, held_out))
+        scores = metrics.scores(self.data, held_out.examples, predicted)
+        is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.labels), 0)
+        framed = self.job.pooling == "last"
+        kept = FineTuned(objective, self.shape, self.layout, source.folder, framed) if is_kept else None
+        return Trial(scores, predicted, kept)
+
+    def export(self, folder: Path) -> None:
+        """Write the network that is kept."""
+        if isinstance(self.kept, FineTuned):
+            exported.save(folder, self.kept)
+        elif self.kept is not None:
+            shutil.copytree(self.kept, folder)
 
     def _held_out(self, folder: Path, split: str, most: int) -> Encoded:
         key = (folder, split, most)
@@ -175,7 +192,7 @@ class Trials:
 
     def _encoded(self, examples: Sequence[Example], folder: Path) -> Encoded:
         tokenizer = tokenizer_of(folder, framed=self.job.pooling == "last")
-        return self.head.encode(self.data, examples, tokenizer, self.layout)
+        return self.head.encode(self.shape, examples, tokenizer, self.layout)
 
     def _encoder(self, source: Source) -> TaskEncoder:
         """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""
@@ -186,17 +203,13 @@ class Trials:
 
 
 def _save(trial: Trial, folder: Path) -> None:
-    (folder / _TRIAL).write_text(json.dumps(asdict(trial)))
+    values = {"scores": trial.scores, "predicted": asdict(trial.predicted)}
+    (folder / _TRIAL).write_text(json.dumps(values))
+    if isinstance(trial.network, FineTuned):
+        exported.save(folder / FINE_TUNED, trial.network)
 
 
 def _open(folder: Path) -> Trial:
     values = json.loads((folder / _TRIAL).read_text())
-    return Trial(values["scores"], Predicted(**values["predicted"]))
-
-
-def scores_of(scorer: Callable[[Rows], Ragged], rows: Encoded) -> Ragged:
-    """Scores of all rows, in order. Rows are grouped by length, for less padding."""
-    order = np.argsort(-ragged(rows.rows, "input").lengths, kind="stable")
-    starts = range(0, len(order), TEST_BATCH)
-    scores = Ragged.concat([scorer(rows.take(order[a : a + TEST_BATCH])) for a in starts])
-    return scores.take(np.argsort(order))
+    network = folder / FINE_TUNED
+    return Trial(values["scores"], Predicted(**values["predicted"]), network if network.is_dir() else None)

@@ -35,7 +35,7 @@ def encoder() -> TrainableText:
         max_position_embeddings=24,
     )  # fmt: skip
     config._attn_implementation = "eager"
-    return TrainableText(BertModel(config), 0)
+    return TrainableText(BertModel(config), 0, Path())
 
 
 def objective(pooling: Any) -> FineTuning:

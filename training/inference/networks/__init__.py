@@ -16,6 +16,8 @@ and raises UserError where the folder holds something else. Nothing here trains.
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -40,4 +42,17 @@ NETWORKS = {
     "array": "training.inference.networks.arrays",
 }
 
-__all__ = ["NETWORKS", "Usage"]
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+MOST_BYTES = 64 << 20  # of a file beside the weights
+
+
+def copy_others(source: Path, folder: Path) -> None:
+    """Copy what lies beside the weights in a network's folder: its config and the files of its tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        is_weights = any(path.match(pattern) for pattern in WEIGHTS)
+        if path.is_file() and not is_weights and path.stat().st_size <= MOST_BYTES:
+            shutil.copyfile(path, folder / path.name)
+
+
+__all__ = ["NETWORKS", "Usage", "copy_others"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from data_prep.shards.rows import Ragged, Rows, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import Features, in_batches
-from training.models.text.elmo.network import KIND, Elmo, ScalarMix, open_network
+from training.inference.networks import copy_others
+from training.models.text.elmo.network import KIND, Elmo, ScalarMix, open_network, save_network
 from training.models.text.elmo.spelling import Spelling
 from training.objectives.elmo import arrays
 from training.objectives.text import padded_tokens, seen_tokens
@@ -37,7 +38,7 @@ def open_encoder(folder: Path, device: torch.device) -> ElmoEncoder:
 
 def open_trainable(folder: Path) -> TrainableElmo:
     encoder = open_encoder(folder, torch.device("cpu"))
-    return TrainableElmo(MixedElmo(encoder.network, encoder.spelling))
+    return TrainableElmo(MixedElmo(encoder.network, encoder.spelling), folder)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class TrainableElmo:
     """ELMo as tasks train it. Rows hold one text of token ids each."""
 
     network: MixedElmo
+    folder: Path
 
     @property
     def width(self) -> int:
@@ -54,12 +56,17 @@ class TrainableElmo:
         return padded_tokens(rows, 0, types=False)  # padding is cut off again
 
     def copied(self) -> TrainableElmo:
-        return TrainableElmo(copy.deepcopy(self.network))
+        return replace(self, network=copy.deepcopy(self.network))
 
     def from_random_weights(self) -> TrainableElmo:
         network = Elmo(self.network.network.config, self.network.network.vocabulary)
         network.softmax.requires_grad_(False)
-        return TrainableElmo(MixedElmo(network, self.network.spelling))
+        return replace(self, network=MixedElmo(network, self.network.spelling))
+
+    def save(self, folder: Path) -> None:
+        """The shares of the layers are no part of such a folder."""
+        copy_others(self.folder, folder)
+        save_network(folder, self.network.network)
 
 
 class MixedElmo(nn.Module):

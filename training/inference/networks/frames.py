@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from data_prep.shards.rows import Rows, ragged
 from training.inference.encoding import Features, in_batches
-from training.models.frame_network import KIND, FrameNetwork, open_network
+from training.inference.networks import copy_others
+from training.models.frame_network import KIND, FrameNetwork, open_network, save_network
 
 __all__ = ["FrameEncoder", "describes", "open_encoder", "open_network", "open_trainable"]
 
@@ -29,7 +30,7 @@ def open_encoder(folder: Path, device: torch.device) -> FrameEncoder:
 
 
 def open_trainable(folder: Path) -> TrainableFrames:
-    return TrainableFrames(FrameStates(open_network(folder)))
+    return TrainableFrames(FrameStates(open_network(folder)), folder)
 
 
 class FrameStates(nn.Module):
@@ -50,6 +51,7 @@ class TrainableFrames:
     """A network of frames as tasks train it. Rows have `input` Ragged [N, bands]."""
 
     network: FrameStates
+    folder: Path
 
     @property
     def width(self) -> int:
@@ -62,11 +64,15 @@ class TrainableFrames:
         return {"frames": frames.pad(width, 0).astype(np.float32), "attention_mask": mask}
 
     def copied(self) -> TrainableFrames:
-        return TrainableFrames(copy.deepcopy(self.network))
+        return replace(self, network=copy.deepcopy(self.network))
 
     def from_random_weights(self) -> TrainableFrames:
         network = self.network.network
-        return TrainableFrames(FrameStates(FrameNetwork(network.config, network.bands)))
+        return replace(self, network=FrameStates(FrameNetwork(network.config, network.bands)))
+
+    def save(self, folder: Path) -> None:
+        copy_others(self.folder, folder)
+        save_network(folder, self.network.network)
 
 
 @dataclass(frozen=True)

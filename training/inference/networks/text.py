@@ -18,7 +18,7 @@ from data_prep.tokens import pretrained
 from data_prep.tokens.roles import settings_of, specials_of
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
-from training.inference.networks import Usage
+from training.inference.networks import Usage, copy_others
 from training.models.text.architectures import architecture_of, attention_on, longest
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
@@ -91,7 +91,7 @@ def open_encoder(folder: Path, device: torch.device) -> TextEncoder:
 def open_trainable(folder: Path) -> TrainableText:
     tokenizer, settings = pretrained.read(folder)
     pad = padding_id(specials_of(tokenizer, settings))
-    return TrainableText(open_pretrained(folder, attn_implementation="eager"), pad)
+    return TrainableText(open_pretrained(folder, attn_implementation="eager"), pad, folder)
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ class TrainableText:
 
     network: Any
     pad: int
+    folder: Path
+    """Where it and its tokenizer were opened."""
 
     @property
     def width(self) -> int:
@@ -115,6 +117,10 @@ class TrainableText:
         from transformers import AutoModel
 
         return replace(self, network=with_block_sparse(AutoModel.from_config(self.network.config)))
+
+    def save(self, folder: Path) -> None:
+        copy_others(self.folder, folder)
+        self.network.save_pretrained(folder)
 
 
 @dataclass(frozen=True)

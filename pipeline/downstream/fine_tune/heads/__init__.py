@@ -5,10 +5,10 @@
 `HEADS` names the module of each. A module has
 
     SCORES       metrics of tasks that name none (`pipeline.downstream.metrics`)
-    outputs      data ↦ how many scores the network has at a place
-    encode       (data, examples, tokenizer, layout) ↦ `Encoded`
-    truth        (data, examples) ↦ what metrics compare
-    predicted    (data, `Encoded`, scores) ↦ the same of what the network says; and of each example how sure it is
+    outputs      shape ↦ how many scores the network has at a place
+    encode       (shape, examples, tokenizer, layout) ↦ `Encoded`
+    truth        (shape, examples) ↦ what metrics compare
+    predicted    (shape, `Encoded`, scores) ↦ the same of what the network says; and of each example how sure it is
 
 and imports no torch.
 """
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, processors
 
-from data_prep.labelled.examples import Example, Head
+from data_prep.labelled.examples import Example, Head, Labelled
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import roles_of
@@ -37,6 +37,27 @@ HEADS: dict[Head, str] = {
     "choice": f"{_ROOM}.choices",
     "answer": f"{_ROOM}.answers",
 }
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What answers can be. scale: mean and standard deviation of training's scores, in which scores are learned.
+    unanswerable: whether some question of training has no answer."""
+
+    head: Head
+    labels: tuple[str, ...] = ()
+    scale: tuple[float, float] = (0.0, 1.0)
+    unanswerable: bool = False
+
+
+def shape_of(data: Labelled) -> Shape:
+    """The shape of a data set's answers."""
+    train, scale = data.splits["train"], (0.0, 1.0)
+    if data.head == "score":
+        scores = np.array([example.score for example in train if example.score is not None])
+        scale = (float(scores.mean()), float(scores.std()) or 1.0)
+    unanswerable = data.head == "answer" and any(not example.answers for example in train)
+    return Shape(data.head, tuple(data.labels), scale, unanswerable)
 
 
 @dataclass(frozen=True)

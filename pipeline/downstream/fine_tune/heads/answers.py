@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape
 from pipeline.downstream.question_answering import spans
 from pipeline.downstream.question_answering.windows import cut, encoded, frame_of, rows
 
@@ -23,11 +23,11 @@ SCORES = ("squad",)
 UNANSWERABLE_SCORES = ("squad-v2",)
 
 
-def outputs(data: Labelled) -> int:
+def outputs(shape: Shape) -> int:
     return 2
 
 
-def encode(data: Labelled, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
+def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
     """`start` and `end` are those of the first answer. cut: questions whose answer is in no window as a whole."""
     tokenizer.no_truncation()
     frame = frame_of(tokenizer)
@@ -50,11 +50,11 @@ def encode(data: Labelled, examples: Sequence[Example], tokenizer: Tokenizer, la
     return Encoded(columns, examples, int(is_lost.sum()), more)
 
 
-def truth(data: Labelled, examples: Sequence[Example]) -> list[Any]:
+def truth(shape: Shape, examples: Sequence[Example]) -> list[Any]:
     return [[answer.text for answer in example.answers] for example in examples]
 
 
-def predicted(data: Labelled, encoded: Encoded, scores: Ragged) -> Predicted:
+def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     """Answers; "" where “no answer” is likelier, of data that have questions without one."""
     width = int(scores.lengths.max(initial=1))
     start, end = (Ragged(scores.values[:, side], scores.offsets).pad(width, -np.inf) for side in (0, 1))
@@ -66,13 +66,8 @@ def predicted(data: Labelled, encoded: Encoded, scores: Ragged) -> Predicted:
         [example.text for example in encoded.examples],
         max_tokens=encoded.more["max_answer"],
     )
-    said = [answer.above(0.0) if has_unanswerable(data) else answer.text for answer in predictions]
+    said = [answer.above(0.0) if shape.unanswerable else answer.text for answer in predictions]
     return Predicted(said, [_logistic(-answer.null_odds) for answer in predictions])
-
-
-def has_unanswerable(data: Labelled) -> bool:
-    """Whether some question of training has no answer."""
-    return any(not example.answers for example in data.splits["train"])
 
 
 def _logistic(odds: float) -> float | None:

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, softmax
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 
 SCORES = ("accuracy",)
 
 
-def outputs(data: Labelled) -> int:
+def outputs(shape: Shape) -> int:
     return 1
 
 
-def encode(data: Labelled, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
+def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
     """Text and choice as a pair; of two texts the second stands before the choice."""
     tokenizer.enable_truncation(layout.length)
     pairs = [
@@ -47,10 +47,10 @@ def encode(data: Labelled, examples: Sequence[Example], tokenizer: Tokenizer, la
     return Encoded(rows, examples, len(cut))
 
 
-def truth(data: Labelled, examples: Sequence[Example]) -> list[Any]:
+def truth(shape: Shape, examples: Sequence[Example]) -> list[Any]:
     return [example.label for example in examples]
 
 
-def predicted(data: Labelled, encoded: Encoded, scores: Ragged) -> Predicted:
+def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     shares = [softmax(scores.row(row)[:, 0].astype(np.float64)) for row in range(len(scores))]
     return Predicted([int(share.argmax()) for share in shares], [float(share.max()) for share in shares])

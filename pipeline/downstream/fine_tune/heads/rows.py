@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, softmax
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 
 SCORES = ("accuracy",)
 
 
-def outputs(data: Labelled) -> int:
-    return 1 if data.head == "score" else len(data.labels)
+def outputs(shape: Shape) -> int:
+    return 1 if shape.head == "score" else len(shape.labels)
 
 
-def encode(data: Labelled, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
+def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
     tokenizer.enable_truncation(layout.length)
     with using_tokenizer():
         encodings = tokenizer.encode_batch([as_input(example) for example in examples])
-    if data.head == "class":
+    if shape.head == "class":
         name, truth = "label", np.array([example.label for example in examples], np.int64)
     else:
-        mean, spread = scale_of(data)
+        mean, spread = shape.scale
         scores = np.array([mean if example.score is None else example.score for example in examples])
         name, truth = "value", ((scores - mean) / spread).astype(np.float32)
     rows = {
@@ -43,21 +43,15 @@ def as_input(example: Example) -> Any:
     return example.text if example.text_pair is None else (example.text, example.text_pair)
 
 
-def scale_of(data: Labelled) -> tuple[float, float]:
-    """Mean and standard deviation of the scores of train, in which networks learn scores."""
-    scores = np.array([example.score for example in data.splits["train"] if example.score is not None])
-    return float(scores.mean()), float(scores.std()) or 1.0
-
-
-def truth(data: Labelled, examples: Sequence[Example]) -> list[Any]:
-    if data.head == "score":
+def truth(shape: Shape, examples: Sequence[Example]) -> list[Any]:
+    if shape.head == "score":
         return [example.score for example in examples]
-    return [data.labels[example.label] for example in examples]
+    return [shape.labels[example.label] for example in examples]
 
 
-def predicted(data: Labelled, encoded: Encoded, scores: Ragged) -> Predicted:
-    if data.head == "score":
-        mean, spread = scale_of(data)
+def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
+    if shape.head == "score":
+        mean, spread = shape.scale
         return Predicted((mean + spread * scores.values[:, 0].astype(np.float64)).tolist(), [None] * len(scores))
     shares = softmax(scores.values.astype(np.float64))
-    return Predicted([data.labels[best] for best in shares.argmax(-1).tolist()], shares.max(-1).tolist())
+    return Predicted([shape.labels[best] for best in shares.argmax(-1).tolist()], shares.max(-1).tolist())

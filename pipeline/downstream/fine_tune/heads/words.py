@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer, decoders
 
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
 from data_prep.tokens.cleaning import without_cleaning
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, softmax
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 from pipeline.downstream.question_answering.windows import Frame, cut, is_counted, rows
 
 SCORES = ("accuracy",)
@@ -24,11 +24,11 @@ CHUNK_SCORES = ("entity-f1",)
 OUTSIDE = "O"  # the tag of words that carry none
 
 
-def outputs(data: Labelled) -> int:
-    return len(data.labels)
+def outputs(shape: Shape) -> int:
+    return len(shape.labels)
 
 
-def encode(data: Labelled, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
+def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
     tokenizer.no_truncation()
     sentences = [list(example.words) for example in examples]
     if isinstance(tokenizer.decoder, decoders.ByteLevel):  # the blank before a word is a part of it, as in a text
@@ -78,17 +78,17 @@ def _frame_of(tokenizer: Tokenizer) -> Frame:
     return Frame(tuple(encoding.ids[:first]), (), tuple(encoding.ids[last:]), segment, segment)
 
 
-def truth(data: Labelled, examples: Sequence[Example]) -> list[Any]:
-    return [[data.labels[tag] for tag in example.tags] for example in examples]
+def truth(shape: Shape, examples: Sequence[Example]) -> list[Any]:
+    return [[shape.labels[tag] for tag in example.tags] for example in examples]
 
 
-def predicted(data: Labelled, encoded: Encoded, scores: Ragged) -> Predicted:
+def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     """Words without a piece, such as invisible ones, are outside of everything, or have the first label."""
     shares = softmax(scores.values.astype(np.float64))
     lengths = [len(example.words) for example in encoded.examples]
-    tags = np.full(sum(lengths), data.labels.index(OUTSIDE) if OUTSIDE in data.labels else 0)
+    tags = np.full(sum(lengths), shape.labels.index(OUTSIDE) if OUTSIDE in shape.labels else 0)
     sure = np.ones(len(tags))
     tags[encoded.more["word"]], sure[encoded.more["word"]] = shares.argmax(-1), shares.max(-1)
     of_examples, sures = (Ragged.from_lengths(values, lengths) for values in (tags, sure))
-    answers = [[data.labels[tag] for tag in of_examples.row(row).tolist()] for row in range(len(lengths))]
+    answers = [[shape.labels[tag] for tag in of_examples.row(row).tolist()] for row in range(len(lengths))]
     return Predicted(answers, [float(sures.row(row).mean()) for row in range(len(lengths))])

@@ -17,7 +17,7 @@ from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
 from data_prep.tokens.tokenizers import load as load_tokenizer
 from pipeline.downstream import fine_tune
-from pipeline.downstream.fine_tune.heads import HEADS, Encoded, Layout, module_of, tokenizer_of
+from pipeline.downstream.fine_tune.heads import HEADS, Encoded, Layout, Shape, module_of, shape_of, tokenizer_of
 
 LETTERS = "abcdefgh"
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -34,8 +34,10 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def data(task: Any, labels: tuple[str, ...] = (), *train: Example) -> Labelled:
-    return Labelled(task, [*labels], {"train": [*train], "validation": [], "test": []}, "made up", "CC0-1.0", "none")
+def data(task: Any, labels: tuple[str, ...] = (), *train: Example) -> Shape:
+    return shape_of(
+        Labelled(task, [*labels], {"train": [*train], "validation": [], "test": []}, "made up", "CC0-1.0", "none")
+    )
 
 
 TAGGED = data("tagging", ("O", "X", "Y"))

@@ -14,17 +14,19 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
-from data_prep.labelled.files import Example, Labelled
+from data_prep.labelled.files import Example, Labelled, LabelledConfig, load
 from data_prep.shards.rows import Ragged, Rows, ragged
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
 from data_prep.tokens.tokenizers import load as load_tokenizer
 from pipeline.downstream import predictions_file
 from pipeline.downstream.fine_tune import baselines, checks, metrics, report
-from pipeline.downstream.fine_tune.examples import drawn, stream_of
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, tokenizer_of
+from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
+from pipeline.downstream.fine_tune.exported import open_fine_tuned
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import BASELINES, Config, needs, settings
-from pipeline.downstream.fine_tune.trials import SELECTION, TEST_BATCH, scores_of
+from pipeline.downstream.fine_tune.scoring import TEST_BATCH, scores_of
+from pipeline.downstream.fine_tune.trials import SELECTION
 from pipeline.recipe.load import load as load_recipe
 from pipeline.reports.report import page, read
 from pipeline.stage import Context
@@ -35,8 +37,8 @@ from training.data import MemoryTable
 from training.inference.networks.text import open_trainable
 from training.objectives.fine_tuning import FineTuning
 
-TAGGED = Labelled("tagging", ["O", "X", "Y"], {}, "made up", "CC0-1.0", "none")
-NAMED = Labelled("classification", ["a", "b"], {}, "made up", "CC0-1.0", "none")
+TAGGED = Labelled("tagging", ["O", "X", "Y"], {"train": []}, "made up", "CC0-1.0", "none")
+NAMED = Labelled("classification", ["a", "b"], {"train": []}, "made up", "CC0-1.0", "none")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,9 @@ def test_larger_draws_contain_smaller_ones_and_seeds_differ() -> None:
 
 
 def encode(data: Labelled, examples: list[Example], folder: Path, length: int, framed: bool = False) -> Encoded:
-    return module_of(data.head).encode(data, examples, tokenizer_of(folder, framed), Layout(length, length // 3))
+    return module_of(data.head).encode(
+        shape_of(data), examples, tokenizer_of(folder, framed), Layout(length, length // 3)
+    )
 
 
 def tagged(*tags: int) -> list[Example]:
@@ -197,6 +201,10 @@ def test_the_job_learns_and_reports(
     predictions = predictions_file.read(out / read(out).predictions)  # type: ignore[operator]
     assert [(part.seed, len(part.ids)) for part in predictions.parts] == [(0, 32), (1, 32)]
     part, task = predictions.parts[0], predictions.tasks["verbs"]
+    config = LabelledConfig(path=str(tmp_path / "rows.jsonl"))
+    examples = some(load(config, tmp_path).splits["test"], 32, 0)
+    again = open_fine_tuned(out / "fine-tuned").predict(examples)
+    assert again.answers == list(part.predicted) and again.scores == pytest.approx(part.scores, abs=1e-6)
     assert task.head == "tags" and list(part.truth[0]) == ["O", "O", "VERB", "O", "O"] and 0 < part.scores[0] <= 1  # type: ignore[index,operator]
     drawn = {(cell["model"], cell["labels"]): cell["mean"] for cell in curve}
     assert drawn == {name: cell["mean"] for name, cell in cells.items()}

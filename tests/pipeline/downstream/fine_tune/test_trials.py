@@ -12,7 +12,7 @@ from data_prep.labelled.files import Example, Labelled
 from data_prep.shards.rows import Ragged
 from pipeline.downstream.fine_tune import baselines, trials
 from pipeline.downstream.fine_tune.examples import drawn, some
-from pipeline.downstream.fine_tune.heads import Encoded, Predicted
+from pipeline.downstream.fine_tune.heads import Encoded, Predicted, Shape
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.stage import Context
 
@@ -77,12 +77,12 @@ def test_a_trial_learns_from_training_examples_alone(
     read: list[list[str]] = []
     trained: list[dict[str, Any]] = []
 
-    def encode(data: Labelled, examples: Any, tokenizer: Any, layout: Any) -> Encoded:
+    def encode(shape: Shape, examples: Any, tokenizer: Any, layout: Any) -> Encoded:
         read.append([example.text for example in examples])
         return Encoded({"input": Ragged.from_rows([[0]] * len(examples))}, examples)
 
-    def predicted(data: Labelled, rows: Encoded, scores: Ragged) -> Predicted:
-        return Predicted([data.labels[example.label] for example in rows.examples], [None] * len(rows))
+    def predicted(shape: Shape, rows: Encoded, scores: Ragged) -> Predicted:
+        return Predicted([shape.labels[example.label] for example in rows.examples], [None] * len(rows))
 
     class Training:
         def __init__(self, objective: Any, stream: Any, config: Any, **options: Any) -> None:
@@ -91,7 +91,7 @@ def test_a_trial_learns_from_training_examples_alone(
         def run(self) -> None:
             """Nothing is trained."""
 
-    monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda data: 2))
+    monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda shape: 2))
     monkeypatch.setattr(trials, "tokenizer_of", lambda folder, framed: None)
     monkeypatch.setattr(trials, "Training", Training)
     monkeypatch.setattr(trials, "FineTuning", lambda *_, **__: SimpleNamespace(scores=lambda rows: rows["input"]))

@@ -1,0 +1,100 @@
+"""A fine-tuned network in a folder, and opened from it.
+
+task.json             head, labels and how examples become rows
+encoder/              the encoder, as folders of its kind are
+rest.safetensors      the linear layer, and what `encoder/` does not hold
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from data_prep.errors import UserError
+from data_prep.labelled.examples import Example
+from data_prep.opening.files import UnfitError, checked, read_json
+from pipeline.downstream.fine_tune.heads import Layout, Predicted, Shape, module_of, tokenizer_of
+from pipeline.downstream.fine_tune.scoring import scores_of
+from training.inference import opening
+from training.objectives.fine_tuning import FineTuning
+
+TASK, ENCODER, REST = "task.json", "encoder", "rest.safetensors"
+FORMAT = 1
+AT_ONCE = 1024  # examples
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A network that answers. `folder` holds its encoder with the tokenizer."""
+
+    objective: FineTuning
+    shape: Shape
+    layout: Layout
+    folder: Path
+    framed: bool
+
+    def predict(self, examples: Sequence[Example]) -> Predicted:
+        """Answers to examples, and how sure each is, as an evaluation has them; what is too long is cut as there."""
+        head, tokenizer = module_of(self.shape.head), tokenizer_of(self.folder, self.framed)
+        answers: list[Any] = []
+        scores: list[float | None] = []
+        for start in range(0, len(examples), AT_ONCE):
+            rows = head.encode(self.shape, examples[start : start + AT_ONCE], tokenizer, self.layout)
+            predicted = head.predicted(self.shape, rows, scores_of(self.objective.scores, rows))
+            answers += predicted.answers
+            scores += predicted.scores
+        return Predicted(answers, scores)
+
+
+def save(folder: Path, model: FineTuned) -> None:
+    """Write the folder, and compare what opens from it. RuntimeError if that is another network."""
+    folder.mkdir(parents=True)
+    model.objective.encoder.save(folder / ENCODER)
+    trained = {name: tensor.detach().cpu() for name, tensor in model.objective.network.state_dict().items()}
+    held = _objective(folder, model.shape, model.objective.pooling).network.state_dict()
+    rest = {name: tensor.contiguous() for name, tensor in trained.items() if not torch.equal(held[name], tensor)}
+    save_file(rest, folder / REST)
+    about = {
+        "format": FORMAT,
+        "shape": asdict(model.shape),
+        "layout": asdict(model.layout),
+        "pooling": model.objective.pooling,
+        "framed": model.framed,
+    }
+    (folder / TASK).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    opened = open_fine_tuned(folder).objective.network.state_dict()
+    if not all(torch.equal(opened[name], tensor) for name, tensor in trained.items()):
+        raise RuntimeError(f"{folder}: what was saved opens with other weights than were trained")
+
+
+def _objective(folder: Path, shape: Shape, pooling: Any) -> FineTuning:
+    """The encoder of a folder under a linear layer of zeros."""
+    encoder = opening.module_of(folder / ENCODER).open_trainable(folder / ENCODER)
+    objective = FineTuning(encoder, shape.head, module_of(shape.head).outputs(shape), pooling)
+    torch.nn.init.zeros_(objective.network.classifier.weight)
+    return objective
+
+
+def open_fine_tuned(folder: Path | str, device: str = "cpu") -> FineTuned:
+    """The network of a folder that `save` wrote. UserError where there is none."""
+    try:
+        folder = checked(folder)
+        about: Any = read_json(folder / TASK)
+        if about.get("format") != FORMAT:
+            raise UnfitError(f"{TASK} is not of format {FORMAT}")
+        values = {**about["shape"], "labels": tuple(about["shape"]["labels"]), "scale": tuple(about["shape"]["scale"])}
+        shape, layout = Shape(**values), Layout(**about["layout"])
+        objective = _objective(folder, shape, about["pooling"])
+        left = objective.network.load_state_dict(load_file(folder / REST), strict=False)
+        if left.unexpected_keys:
+            raise UnfitError(f"{REST} holds {left.unexpected_keys[0]}, which the network does not have")
+    except (UnfitError, KeyError, TypeError, OSError) as error:
+        raise UserError(f"{folder}: holds no fine-tuned network ({error}); name one that a job wrote.") from None
+    objective.network.to(device).eval()
+    return FineTuned(objective, shape, layout, folder / ENCODER, bool(about["framed"]))
