@@ -171,7 +171,7 @@ def _lines(named: str, task: PredictedTask, sides: Mapping[str, Sequence[Part]])
 def _right(head: str, sides: Sequence[Sequence[Measured]]) -> list[np.ndarray] | None:
     """Which rows each side gets right, if McNemar's test applies; None otherwise."""
     rights = [side[0].right for side in sides]
-    if head not in ("class", "choice") or any(len(side) > 1 for side in sides):
+    if head not in ("class", "choice", "text") or any(len(side) > 1 for side in sides):
         return None
     return None if any(right is None for right in rights) else [right for right in rights if right is not None]
 

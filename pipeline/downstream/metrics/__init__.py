@@ -44,6 +44,8 @@ METRICS = {
     "squad-v2": MetricEntry(f"{_ROOM}.squad", "squad_v2", ("answer",)),
     "cmrc": MetricEntry(f"{_ROOM}.chinese_answers", "cmrc", ("answer",)),
     "bleu": MetricEntry(f"{_ROOM}.text", "measured_bleu", ("text",)),
+    "bleu-zh": MetricEntry(f"{_ROOM}.text", "measured_bleu_zh", ("text",)),
+    "exact-match": MetricEntry(f"{_ROOM}.text", "measured_exact", ("text",)),
     "chrf": MetricEntry(f"{_ROOM}.text", "measured_chrf", ("text",)),
     "rouge": MetricEntry(f"{_ROOM}.text", "measured_rouge", ("text",)),
 }

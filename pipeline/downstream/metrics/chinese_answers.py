@@ -14,8 +14,8 @@ from itertools import groupby
 
 import numpy as np
 
-from pipeline.downstream.metrics.measured import Measured, check_rows
-from pipeline.downstream.metrics.squad import Answers, Golds, of_answers
+from pipeline.downstream.metrics.measured import Measured
+from pipeline.downstream.metrics.squad import Answers, Golds, check_answerable, of_answers
 
 PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 """Removed before comparing. The script also lists a two-character ellipsis, which never equals a single character."""
@@ -23,11 +23,8 @@ _FIRST_CHINESE, _LAST_CHINESE = "\u4e00", "\u9fa5"
 
 
 def cmrc(truth: Golds, predicted: Answers) -> Measured:
-    """F1 and exact match. ValueError if a question has no accepted answer."""
-    check_rows(truth, predicted)
-    for row, golds in enumerate(truth):
-        if not golds:
-            raise ValueError(f"question {row} has no accepted answer; the rules of CMRC need one")
+    """F1 and exact match. UserError if a question has no accepted answer."""
+    check_answerable(truth, predicted)
     return of_answers(np.array([_best(*pair) for pair in zip(truth, predicted, strict=True)]))
 
 

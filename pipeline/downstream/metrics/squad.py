@@ -34,12 +34,7 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 def squad(truth: Golds, predicted: Answers) -> Measured:
     """F1 and exact match by SQuAD 1.1. UserError if a question has no accepted answer."""
-    check_rows(truth, predicted)
-    if unanswerable := [row for row, golds in enumerate(truth) if not golds]:
-        raise UserError(
-            f"{len(unanswerable)} of {len(truth)} questions have no answer, the first in row {unanswerable[0]}; use "
-            "the metric squad-v2."
-        )
+    check_answerable(truth, predicted)
     pairs = zip(truth, predicted, strict=True)
     parts = [(0.0, 0.0) if answer is None else _best(golds, answer, empty_f1=0.0) for golds, answer in pairs]
     return of_answers(np.array(parts))
@@ -117,6 +112,16 @@ def with_threshold(predicted: Sequence[str], null_scores: Sequence[float], thres
 def normalised(answer: str) -> str:
     """The normalised form in which answers are compared."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_WITHOUT_PUNCTUATION)).split())
+
+
+def check_answerable(truth: Golds, predicted: Answers) -> None:
+    """UserError if a question has no accepted answer."""
+    check_rows(truth, predicted)
+    if unanswerable := [row for row, golds in enumerate(truth) if not golds]:
+        raise UserError(
+            f"{len(unanswerable)} of {len(truth)} questions have no answer, the first in row {unanswerable[0]}; use the "
+            "metric squad-v2, or leave them out."
+        )
 
 
 def of_answers(parts: np.ndarray) -> Measured:

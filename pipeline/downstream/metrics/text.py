@@ -16,14 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.downstream.metrics.measured import Measured, Values, of_sums
+from pipeline.downstream.metrics.measured import Measured, Values, check_rows, of_sums, percent
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+Tokenization = Literal["13a", "intl", "zh", "char"]
 References = Sequence[Sequence[str]]
 """Of each text, what would be right."""
 
 
-def bleu(texts: Sequence[str], references: References, tokenize: Literal["13a", "intl", "zh", "char"] = "13a") -> float:
+def bleu(texts: Sequence[str], references: References, tokenize: Tokenization = "13a") -> float:
     """BLEU of a corpus of texts. zh, char: for languages that put no spaces between words."""
     from sacrebleu.metrics.bleu import BLEU
 
@@ -58,12 +59,12 @@ def rouge(texts: Sequence[str], references: References) -> dict[str, float]:
     return {name: 100 * sum(score[name].fmeasure for score in scores) / len(scores) for name in ROUGE}
 
 
-def measured_bleu(truth: References, predicted: Sequence[str]) -> Measured:
-    """`bleu`, from the n-grams of each text, which add up."""
+def measured_bleu(truth: References, predicted: Sequence[str], tokenize: Tokenization = "13a") -> Measured:
+    """`bleu`, from the n-gram counts of each text, which add up."""
     from sacrebleu.metrics.bleu import BLEU
 
     _checked(predicted, truth)
-    metric = BLEU(tokenize="13a", smooth_method="exp")
+    metric = BLEU(tokenize=tokenize, smooth_method="exp")
     rows = []
     for text, right in zip(predicted, truth, strict=True):
         of_text = metric.corpus_score([text], [[reference] for reference in right])
@@ -78,15 +79,34 @@ def measured_bleu(truth: References, predicted: Sequence[str]) -> Measured:
     return of_sums(np.array(rows, np.float64), lambda sums: {"bleu": np.apply_along_axis(one, -1, sums)})
 
 
+def measured_bleu_zh(truth: References, predicted: Sequence[str]) -> Measured:
+    """`bleu` of Chinese, whose characters count as words."""
+    return measured_bleu(truth, predicted, "zh")
+
+
 def measured_chrf(truth: References, predicted: Sequence[str]) -> Measured:
-    """`chrf`. Every drawing is scored anew, which takes a while."""
-    _checked(predicted, truth)
+    """`chrf`, from the n-gram counts of each text, which add up; of several references the nearest is counted."""
+    from sacrebleu.metrics.chrf import CHRF
 
-    def one(weights: np.ndarray) -> float:
-        drawn = np.repeat(np.arange(len(predicted)), weights.astype(np.int64))
-        return chrf([predicted[int(row)] for row in drawn], [truth[int(row)] for row in drawn])
+    texts, references = _checked(predicted, truth)
+    metric = CHRF()
+    counts = np.array(metric._extract_corpus_statistics(texts, references), np.float64)
 
-    return Measured(len(predicted), lambda weights: {"chrf": np.apply_along_axis(one, -1, np.asarray(weights))})
+    def one(sums: np.ndarray) -> float:
+        return float(metric._compute_score_from_stats([int(total) for total in sums]).score)
+
+    return of_sums(counts, lambda sums: {"chrf": np.apply_along_axis(one, -1, sums)})
+
+
+def measured_exact(truth: References, predicted: Sequence[str | None]) -> Measured:
+    """The share of texts that equal a reference, spaces around them aside. None: no text, which is wrong."""
+    check_rows(truth, predicted)
+    right = np.array(
+        [text is not None and text.strip() in {reference.strip() for reference in references}
+         for text, references in zip(predicted, truth, strict=True)]
+    )  # fmt: skip
+    parts = np.stack([right, np.ones(len(right))], axis=-1).astype(np.float64)
+    return of_sums(parts, lambda sums: {"exact-match": percent(sums[..., 0], sums[..., 1])}, right)
 
 
 def measured_rouge(truth: References, predicted: Sequence[str]) -> Measured:

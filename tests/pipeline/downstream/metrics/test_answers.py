@@ -159,5 +159,5 @@ def test_the_longest_common_substring(first: str, second: str) -> None:
 
 
 def test_a_question_without_right_answers_is_refused() -> None:
-    with pytest.raises(ValueError, match="question 1 has no accepted answer"):
+    with pytest.raises(UserError, match="1 of 2 questions have no answer, the first in row 1; use the metric squad-v2"):
         scores(["cmrc"], "answer", [["a"], []], ["a", "b"])

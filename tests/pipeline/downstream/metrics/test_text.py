@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.downstream.metrics import measured, scores
 from pipeline.downstream.metrics.text import ROUGE, as_lines, bleu, chrf, rouge
 
 SAID = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
@@ -63,6 +65,32 @@ def test_a_text_that_is_the_reference_has_all_and_none_has_more(texts: list[str]
     other = [["x y z"]] * len(texts)
     assert 0 <= chrf(texts, other) <= 100 and 0 <= bleu(texts, other) <= 100
     assert set(rouge(texts, other)) == set(ROUGE)
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf", "rouge", "exact-match"])
+def test_texts_can_be_drawn_again(name: str) -> None:
+    """The score of a resample is that of its texts."""
+    texts, right = [*SAID, "a b c d e f"], [*RIGHT, ["a b c d e f", "no"]]
+    bound = measured(name, "text", right, texts)
+    weights = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [3, 0, 0, 1]])
+    for counts, value in zip(weights, next(iter(bound.of(weights).values())), strict=True):
+        drawn = np.repeat(np.arange(4), counts)
+        wanted = scores([name], "text", [right[row] for row in drawn], [texts[row] for row in drawn])
+        assert value == pytest.approx(next(iter(wanted.values())))
+
+
+def test_named_metrics_are_the_functions_themselves() -> None:
+    values = scores(["bleu", "chrf", "rouge"], "text", RIGHT, SAID)
+    assert values["bleu"] == pytest.approx(bleu(SAID, RIGHT)) and values["chrf"] == pytest.approx(chrf(SAID, RIGHT))
+    assert {name: values[name] for name in ROUGE} == pytest.approx(rouge(SAID, RIGHT))
+    chinese = scores(["bleu-zh"], "text", [["我爱上海天安门广场"]], ["我爱北京天安门广场"])["bleu"]
+    assert chinese == pytest.approx(bleu(["我爱北京天安门广场"], [["我爱上海天安门广场"]], "zh"))
+
+
+def test_exact_match() -> None:
+    assert scores(["exact-match"], "text", [["a b", "c"], ["d"], ["e"]], [" c\n", "D", None])["exact-match"] == (
+        pytest.approx(100 / 3)
+    )
 
 
 def test_texts_without_references_are_refused() -> None:
