@@ -16,7 +16,7 @@ from data_prep.tokens.tokenizers import specials
 from data_prep.tokens.vocabulary import extension
 from pipeline import dag, start_from
 from pipeline.artifact import MODEL, Artifact
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load, load_pretraining
 from pipeline.records import read_records
 from pipeline.reports.report import read
 from pipeline.stage import Context
@@ -238,7 +238,7 @@ def test_a_checkpoint_of_what_had_started_from_a_folder_goes_on_without_the_fold
     schedule = ["train.schedule=constant", "train.warmup_steps=0", "train.log_every=1", "downstream=[]"]
     made = carried_out(folder, path, *schedule, "train.steps=4")["pretrain"]
     longer = [*schedule, "train.steps=6"]
-    settings = start_from.extension_settings(load(path, None, longer), store, folder / "downloads")
+    settings = start_from.extension_settings(load_pretraining(path, None, longer), store, folder / "downloads")
     assert settings == [f"train.start.experiment={made.key}", "train.start.step=4"]
     extended = carried_out(folder, path, *longer, *settings)["pretrain"]
     whole = carried_out(folder, path, *longer)["pretrain"]

@@ -15,7 +15,7 @@ from data_prep.shards.reader import Shards
 from data_prep.shards.rows import network_input
 from pipeline import dag
 from pipeline.dag import Node
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load, load_pretraining
 from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Context
 from pipeline.store.store import Store
@@ -87,7 +87,7 @@ def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch:
         f"corruption.at={at}",
         "train.global_batch=16",
     )
-    recipe = load(folder / "tiny.yaml", overrides=settings)
+    recipe = load_pretraining(folder / "tiny.yaml", overrides=settings)
     assert recipe.train.longer_from == 6
     store, artifacts = Store(folder / "store"), {}
     context = Context(placement=recipe.placement.model_dump(mode="json"))
@@ -106,7 +106,7 @@ def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch:
 
 def test_several_sequences_share_a_row(folder: Path) -> None:
     wide = ("compose.length=64", "network.config.max_position_embeddings=64", "compose.short_probability=1")
-    recipe = load(folder / "tiny.yaml", overrides=("compose.pack=true", *wide))
+    recipe = load_pretraining(folder / "tiny.yaml", overrides=("compose.pack=true", *wide))
     store, artifacts = Store(folder / "store"), {}
     context = Context(placement=recipe.placement.model_dump(mode="json"))
     for node in dag.nodes(recipe, folder / "downloads")[:4]:
@@ -197,8 +197,8 @@ def key_of(recipe: Recipe, folder: Path, name: str) -> dict[str, object]:
 
 
 def test_placement_never_enters_a_config(folder: Path) -> None:
-    recipe = load(folder / "tiny.yaml")
-    other = load(
+    recipe = load_pretraining(folder / "tiny.yaml")
+    other = load_pretraining(
         folder / "tiny.yaml",
         overrides=["placement.workers=2", "placement.zero=3", "placement.micro_batch=2", "placement.compile=true"],
     )

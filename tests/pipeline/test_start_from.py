@@ -11,7 +11,7 @@ import pytest
 from data_prep.errors import UserError
 from pipeline import dag, start_from
 from pipeline.artifact import Artifact
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load, load_pretraining
 from pipeline.records import read_records
 from pipeline.stage import Context
 from pipeline.store.store import Store
@@ -38,7 +38,7 @@ def path(folder: Path) -> Path:
 
 def made(folder: Path, path: Path, *settings: str) -> Artifact:
     """The pretrained artifact of the tiny recipe with these settings."""
-    recipe, store, artifacts = load(path, None, settings), Store(folder / "store"), dict[str, Artifact]()
+    recipe, store, artifacts = load_pretraining(path, None, settings), Store(folder / "store"), dict[str, Artifact]()
     context = Context(downloads=folder / "downloads", placement=recipe.placement.model_dump(mode="json"))
     for node in dag.nodes(recipe, folder / "downloads")[:4]:
         artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
@@ -56,7 +56,7 @@ def short(folder: Path, path: Path) -> Artifact:
 
 
 def branched(folder: Path, path: Path, settings: list[str], asked: str | None = None) -> list[str]:
-    recipe, store = load(path, None, settings), Store(folder / "store")
+    recipe, store = load_pretraining(path, None, settings), Store(folder / "store")
     more = (
         start_from.start_settings(recipe, store, folder / "downloads", asked)
         if asked

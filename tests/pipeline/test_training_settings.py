@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from data_prep.errors import UserError
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load, load_pretraining
 from pipeline.training_settings import training_settings
 from tests.pipeline import tiny_arrays
 from training.objectives.arrays import autoencoder
@@ -23,7 +23,7 @@ def test_sections_of_defaults_are_left_out(tmp_path: Path) -> None:
 def test_another_version_of_objective_or_corruption_is_another_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = load(tiny_arrays.recipe(tmp_path))
+    recipe = load_pretraining(tiny_arrays.recipe(tmp_path))
     before = training_settings(recipe)
     monkeypatch.setattr(autoencoder, "VERSION", 2)
     assert training_settings(recipe) == {**before, "objective_version": 2}

@@ -45,7 +45,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_held_out_rows_are_spoilt_by_a_stream_of_their_own_and_not_augmented(made: list[Any]) -> None:
     picture = np.zeros((1, 1, 9, 9), np.uint8)
     picture[0, 0, 4, 4] = 255
-    rows: Rows = {"input": np.repeat(picture, 20, 0)}
+    rows: dict[str, Any] = {"input": np.repeat(picture, 20, 0)}
     done: list[float] = []
     context = Context(downloads=Path(), placement={"threads": 1})
     network = train_in_memory.trained(CONFIG, rows, 11, context, {"input": rows["input"][:9]}, done.append)

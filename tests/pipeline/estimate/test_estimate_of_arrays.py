@@ -10,7 +10,7 @@ from data_prep.facts import DataFacts
 from pipeline import dag
 from pipeline.estimate import calibration
 from pipeline.estimate.estimate import Estimate, _benchmark, _phases, estimate
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load, load_pretraining
 from pipeline.recipe.recipe import Recipe
 from tests.pipeline import tiny_arrays
 from training.cost.memory import PROCESS
@@ -88,7 +88,9 @@ def test_a_recipe_on_gpus_needs_no_steps(tmp_path: Path, asked: list[StepBenchma
 
 
 def test_what_trains_is_measured(tmp_path: Path) -> None:
-    recipe = load(tiny_arrays.recipe(tmp_path, "images"), overrides=["corruption={kind: gaussian, level: 0.1}"])
+    recipe = load_pretraining(
+        tiny_arrays.recipe(tmp_path, "images"), overrides=["corruption={kind: gaussian, level: 0.1}"]
+    )
     [part] = _phases(recipe, DataFacts("images", ("input",), (1, 8, 8)))
     benchmark = _benchmark(recipe, part, 16, 100, "fp32").model_copy(update={"steps": 6})
     [measured] = calibration.measure(benchmark)

@@ -14,7 +14,7 @@ from data_prep.shards.rows import Specials
 from pipeline.dag import PlannedNode, nodes
 from pipeline.estimate import calibration
 from pipeline.estimate.estimate import Estimate, estimate, worker_rows
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load_pretraining
 from pipeline.recipe.recipe import Recipe
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.memory import PROCESS
@@ -94,7 +94,7 @@ def test_memory_follows_from_few_layers_too(tmp_path: Path, asked: list[StepBenc
 
 
 def test_the_total_is_what_was_watched(tmp_path: Path, asked: list[StepBenchmark]) -> None:
-    needs = estimated(load("bert", "tiny", ["placement.device=cpu"]), tmp_path)
+    needs = estimated(load_pretraining("bert", "tiny", ["placement.device=cpu"]), tmp_path)
     assert needs.memory.total == pytest.approx(PROCESS_BYTES + PROCESS["flow"] + HEAD_BYTES + 2 * LAYER_BYTES, rel=0.2)
 
 
@@ -102,7 +102,7 @@ def test_what_changes_neither_time_nor_memory_is_not_measured_again(
     tmp_path: Path, asked: list[StepBenchmark], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def of(measured: calibration.Measured, *settings: str) -> int:
-        before, recipe = len(asked), load("roberta", "tiny", ["placement.device=cpu", *settings])
+        before, recipe = len(asked), load_pretraining("roberta", "tiny", ["placement.device=cpu", *settings])
         assert estimate(recipe, planned(recipe, tmp_path), tmp_path, 1e15, measured) is not None
         return len(asked) - before
 
@@ -168,7 +168,9 @@ def test_micro_batches_of_a_step() -> None:
 
 
 def test_a_recipe_on_cores(tmp_path: Path, asked: list[StepBenchmark]) -> None:
-    recipe = load("bert", "small", ["placement.micro_batch=64", "train.precision=fp32", "placement.device=cpu"])
+    recipe = load_pretraining(
+        "bert", "small", ["placement.micro_batch=64", "train.precision=fp32", "placement.device=cpu"]
+    )
     needs = estimated(recipe, tmp_path)
     step = 2 * (REST + 4 * PER_LAYER) + 4 * UPDATE
     evaluations = (recipe.train.steps // recipe.train.evaluate_every + 1) * recipe.train.evaluate_rows / 64
@@ -179,7 +181,7 @@ def test_a_recipe_on_cores(tmp_path: Path, asked: list[StepBenchmark]) -> None:
 
 
 def test_a_recipe_on_gpus_needs_no_benchmark(tmp_path: Path, asked: list[StepBenchmark]) -> None:
-    recipe = load("bert", "base", ["placement.device=cuda"])
+    recipe = load_pretraining("bert", "base", ["placement.device=cuda"])
     needs = estimated(recipe, tmp_path)
     assert not asked and not needs.measured
     slow, fast = max(needs.seconds), min(needs.seconds)
@@ -201,6 +203,6 @@ def test_a_recipe_on_gpus_needs_no_benchmark(tmp_path: Path, asked: list[StepBen
 def test_bert_needs_what_it_always_did(
     tmp_path: Path, asked: list[StepBenchmark], scale: str, parameters: int, memory: int
 ) -> None:
-    recipe = load("bert", scale, ["train.precision=bf16"])
+    recipe = load_pretraining("bert", scale, ["train.precision=bf16"])
     needed = estimated(recipe, tmp_path)
     assert (needed.parameters, int(needed.memory.total), needed.unit) == (parameters, memory, "tokens")

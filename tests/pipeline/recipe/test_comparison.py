@@ -40,7 +40,8 @@ def test_a_packaged_comparison_is_one_at_every_scale(name: str, scale: str) -> N
     assert (compared.comparison.name, compared.comparison.scale) == (name, scale)
     assert compared.comparison.title and any(score.judged for score in compared.comparison.scores)
     assert len(compared.comparison.seeds) >= 3, "fewer tell little"
-    first, *others = (compared.recipe(Trial(arm, 5)) for arm in compared.comparison.arms)
+    trials: list[Any] = [compared.recipe(Trial(arm, 5)) for arm in compared.comparison.arms]
+    first, *others = trials
     assert first.seed == 5 and first.scale == scale
     assert all(source.package for source in first.data.sources), "nothing but packages is needed"
     assert all(recipe.science() != first.science() for recipe in others)
@@ -75,7 +76,8 @@ def test_settings_are_laid_over_each_other(tmp_path: Path) -> None:
     )
     compared = find(path, None, ["train.log_every=1", "seeds=[7]"])
     assert compared.trials == [Trial("as it is", 7), Trial("fast", 7)]
-    slow, fast = (compared.recipe(trial) for trial in compared.trials)
+    arms: list[Any] = [compared.recipe(trial) for trial in compared.trials]
+    slow, fast = arms
     assert [(recipe.train.lr, recipe.train.clip) for recipe in (slow, fast)] == [(3e-3, 1.0), (1e-2, 0.5)]
     for recipe in (slow, fast):
         assert (recipe.train.steps, recipe.train.log_every, recipe.seed, recipe.name) == (6, 1, 7, "tiny")

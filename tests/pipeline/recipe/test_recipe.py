@@ -12,7 +12,7 @@ from data_prep.kinds import kind_of
 from pipeline.fingerprint import canonical
 from pipeline.flatten import flatten
 from pipeline.recipe.errors import known_paths
-from pipeline.recipe.load import load, recipes
+from pipeline.recipe.load import load, load_pretraining, recipes
 from pipeline.recipe.recipe import Recipe
 
 
@@ -48,7 +48,7 @@ def test_the_table_of_recipes():
 
 
 def test_bert_at_base_and_large_is_the_papers():
-    base, large = load("bert", "base"), load("bert", "large")
+    base, large = load_pretraining("bert", "base"), load_pretraining("bert", "large")
     assert [base.network.config[key] for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")] == [
         12,
         768,
@@ -100,7 +100,7 @@ PUBLISHED = {  # recipe, scale: rows and steps, and what its authors name beside
 @pytest.mark.parametrize(("name", "scale"), PUBLISHED)
 def test_published_settings_are_those_of_their_papers(name, scale):
     rows, steps, others = PUBLISHED[name, scale]
-    recipe = load(name, scale)
+    recipe = load_pretraining(name, scale)
     assert (recipe.train.global_batch, recipe.train.steps) == (rows, steps)
     for path, value in others.items():
         setting = recipe
@@ -111,7 +111,7 @@ def test_published_settings_are_those_of_their_papers(name, scale):
 
 def test_t5_reads_568_tokens_for_512():
     """What the encoder sees is `compose.length` long, so rows are longer."""
-    recipe = load("t5", "base")
+    recipe = load_pretraining("t5", "base")
     assert recipe.compose.length == 512
     settings = kind_of("text").shards_settings(recipe)
     assert settings["compose"]["length"] == 568 and "corruption" not in settings
@@ -162,7 +162,7 @@ def test_known_paths_reach_into_lists():
 def test_flatten():
     nested = {"a": {"b": 1, "c": {}}, "d": [1, 2], "e": [{"f": 1}, {"f": [], "g": None}], "h": []}
     assert flatten(nested) == {"a.b": 1, "a.c": {}, "d": [1, 2], "e.0.f": 1, "e.1.f": [], "e.1.g": None, "h": []}
-    recipe = load("bert", "tiny")
+    recipe = load_pretraining("bert", "tiny")
     flat = flatten(recipe.resolved())
     assert flat["train.lr"] == recipe.train.lr
     assert flat["downstream.0.seeds"] == recipe.downstream[0].seeds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from data_prep.errors import UserError
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load, load_pretraining
 
 
 def test_another_task_keeps_the_name_and_drops_the_rest() -> None:
@@ -32,7 +32,9 @@ def test_a_key_of_the_new_branch_alone_is_known() -> None:
 
 
 def test_options_are_those_of_the_objective_that_is_named() -> None:
-    recipe = load("autoencoder", overrides=["objective.name=vae", "network.config.output=sigmoid", "downstream=[]"])
+    recipe = load_pretraining(
+        "autoencoder", overrides=["objective.name=vae", "network.config.output=sigmoid", "downstream=[]"]
+    )
     assert type(recipe.objective.options).__name__ == "VaeOptions"
     with pytest.raises(UserError, match=r"objective\.options\.sentnce: unknown key; did you mean"):
         load("bert", overrides=["objective.options.sentnce=sop"])
@@ -41,9 +43,9 @@ def test_options_are_those_of_the_objective_that_is_named() -> None:
 
 
 def test_levels_of_noise_stay_between_sorts_of_noise() -> None:
-    recipe = load("anomaly", overrides=["corruption.kind=masking"])
+    recipe = load_pretraining("anomaly", overrides=["corruption.kind=masking"])
     assert (recipe.corruption.kind, recipe.corruption.level) == ("masking", 0.5)
-    assert load("anomaly", overrides=["corruption.kind=none"]).corruption.kind == "none"
+    assert load_pretraining("anomaly", overrides=["corruption.kind=none"]).corruption.kind == "none"
 
 
 def test_another_kind_of_data_keeps_sources_and_split() -> None:
@@ -54,5 +56,5 @@ def test_another_kind_of_data_keeps_sources_and_split() -> None:
         "downstream=[]",
         "train.evaluate_every=0",
     ]
-    recipe = load("anomaly", overrides=settings)
+    recipe = load_pretraining("anomaly", overrides=settings)
     assert recipe.data.kind == "images" and recipe.data.split.validation == 0.15

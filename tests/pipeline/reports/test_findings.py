@@ -19,7 +19,7 @@ from data_prep.tokens import tokenizers
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import dag
-from pipeline.recipe.load import load, recipes
+from pipeline.recipe.load import load, load_pretraining, recipes
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports.findings import of_artifacts, of_recipe
 from pipeline.stage import Context
@@ -55,7 +55,7 @@ def made(recipe: Recipe, downloads: Path) -> dict[str, Any]:
 
 
 def test_a_report_says_what_was_said_before(tmp_path: Path) -> None:
-    recipe = load("quickstart", None, ["corruption.max_predictions=12", "train.steps=100000"])
+    recipe = load_pretraining("quickstart", None, ["corruption.max_predictions=12", "train.steps=100000"])
     artifacts = made(recipe, tmp_path)
     findings = of_recipe(recipe, artifacts, tmp_path)
     assert findings == of_artifacts(artifacts, tmp_path)
@@ -91,7 +91,7 @@ def test_words_too_long_to_be_hidden_are_found(tmp_path: Path, every: int, share
         "tokenizer": SimpleNamespace(path=tmp_path / "tokenizer", summary=SUMMARIES["tokenizer"]),
         "shards": SimpleNamespace(uri=str(tmp_path / "shards"), summary=summary),
     }
-    recipe = load("bert", "tiny", ["corruption.unit=word", "corruption.rate=0.2"])
+    recipe = load_pretraining("bert", "tiny", ["corruption.unit=word", "corruption.rate=0.2"])
     findings = [each for each in of_recipe(recipe, artifacts, tmp_path) if "a word that is longer than" in each.text]
     expected = [(f"{share} of tokens are to be predicted, of 18.8% that", refused)] if share else []
     assert [
@@ -112,7 +112,7 @@ def test_partners_of_held_out_pairs_are_of_the_same_source(tmp_path: Path) -> No
         "compose={kind: nsp, length: 32}", "objective.options={sentence: nsp}", "tokenizer.vocabulary=200",
         "order={weights: {x: 1, y: 1, z: 1}}",
     ]  # fmt: skip
-    recipe, store, artifacts = load("bert", "tiny", overrides), Store(tmp_path / "store"), dict[str, Any]()
+    recipe, store, artifacts = load_pretraining("bert", "tiny", overrides), Store(tmp_path / "store"), dict[str, Any]()
     for node in dag.nodes(recipe, tmp_path / "downloads")[:3]:
         artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), Context())
     held = Corpus(artifacts["ingest"].path, "validation")
@@ -155,7 +155,7 @@ def test_words_that_are_not_found_are_told(text: str, options: list[str], said: 
         f"data.sources=[{{path: {tmp_path / 'texts'}}}]", "data.clean.min_characters=1", "tokenizer.vocabulary=200",
         "data.split.validation=0.2", "compose={kind: packed, length: 64}", "objective.options={}", *options,
     ]  # fmt: skip
-    recipe, store, artifacts = load("bert", "tiny", overrides), Store(tmp_path / "store"), dict[str, Any]()
+    recipe, store, artifacts = load_pretraining("bert", "tiny", overrides), Store(tmp_path / "store"), dict[str, Any]()
     for node in dag.nodes(recipe, tmp_path / "downloads")[:3]:
         artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), Context())
     findings = [each for each in of_recipe(recipe, artifacts, tmp_path) if "of them on average" in each.text]

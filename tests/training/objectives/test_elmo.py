@@ -22,7 +22,7 @@ from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
-from training.inference.networks.elmo import ElmoEncoder, from_random_weights, open_trainable
+from training.inference.networks.elmo import ElmoEncoder, open_trainable
 from training.inference.opening import check_export, is_served
 from training.loop import Training
 from training.models import cpu_kernels
@@ -286,16 +286,17 @@ def test_an_export_opens_and_its_words_have_features(tmp_path: Path) -> None:
     pieces = np.flatnonzero(words == 2)  # "matted", which is no piece
     assert len(pieces) > 1 and (features.values[1, pieces] == features.values[1, pieces[0]]).all()
     assert not is_served(out)  # by a registry, without this project
-    trainable: Any = open_trainable(out)
+    encoder = open_trainable(out)
+    trainable: Any = encoder.network
     ids_of_row = torch.tensor([ids[1] + [0]])
     hidden = trainable(ids_of_row, (ids_of_row != 0).long()).last_hidden_state
     torch.testing.assert_close(hidden[0, :-1].detach(), torch.from_numpy(features.values[1, : len(ids[1])]))
     hidden.square().sum().backward()
     learning = [name for name, parameter in trainable.named_parameters() if parameter.grad is not None]
     assert learning == ["mix.weights", "mix.gamma"] and trainable.mix.weights.grad.abs().min() > 0
-    fresh = from_random_weights(trainable)
-    assert fresh.config.hidden_size == 32
-    assert not torch.equal(fresh.network.reader.project.weight, built.network.reader.project.weight)
+    fresh = encoder.from_random_weights()
+    assert fresh.width == encoder.width == 32
+    assert not torch.equal(fresh.network.network.reader.project.weight, built.network.reader.project.weight)
     (out / "config.json").write_text('{"kind": "elmo", "format": 2, "vocabulary": 60}')
     with pytest.raises(UserError, match="describes an ELMo of format 1"):
         open_encoder(out)

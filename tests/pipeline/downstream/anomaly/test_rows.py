@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,8 +42,9 @@ PLAIN = [*(f"{number} usual" for number in range(60)), *(f"{number} odd" for num
 def test_an_input_of_both_sides_is_left_out(tmp_path: Path) -> None:
     both = ["3 odd", "3 strange", "7 odd", "65 usual"]
     pool = Pool(table(tmp_path / "both", [*PLAIN, *both, "70 strange"]), JOB, 0)
-    assert isinstance(pool.rows, pa.RecordBatch)
-    values = pool.rows.column("a").to_numpy()
+    rows: Any = pool.rows
+    assert isinstance(rows, pa.RecordBatch)
+    values = rows.column("a").to_numpy()
     assert pool.torn == 7 and set(values) == set(range(80)) - {3, 7, 65} and len(values) == 77
     assert np.array_equal(pool.anomalous, values >= 60)
     assert len(pool.places) == len(pool.labels) == 77
@@ -57,9 +59,10 @@ def test_an_input_of_both_sides_is_left_out(tmp_path: Path) -> None:
 
 def test_nothing_changes_where_inputs_differ(tmp_path: Path) -> None:
     pool = Pool(table(tmp_path / "plain", PLAIN), JOB, 0)
-    assert pool.torn == 0 and isinstance(pool.rows, pa.RecordBatch)
+    batch: Any = pool.rows
+    assert pool.torn == 0 and isinstance(batch, pa.RecordBatch)
     corpora = [corpus.read(np.arange(len(corpus))).input for corpus in pool.corpora]
-    assert pool.rows.column("a").to_pylist() == [value for rows in corpora for value in rows["a"].to_pylist()]
+    assert batch.column("a").to_pylist() == [value for rows in corpora for value in rows["a"].to_pylist()]
     assert pool.places == [(corpus, row) for corpus in pool.corpora for row in range(len(corpus))]
 
 

@@ -15,7 +15,7 @@ from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream import train_in_memory
 from pipeline.downstream.autoencoders.curves import ERROR, RivalConfig, changed, phases
 from pipeline.downstream.train_in_memory import TrainedNetwork
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load, load_pretraining
 from pipeline.stages import pretrain
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
@@ -130,10 +130,10 @@ def test_plain_gradient_descent_goes_on_from_a_checkpoint_bit_by_bit(tmp_path: P
 
 def test_the_optimizer_is_in_a_key_only_where_it_is_another(tmp_path: Path) -> None:
     path = tiny_arrays.recipe(tmp_path, "images")
-    assert "optimizer" not in pretrain.config(load(path))["train"]
-    assert pretrain.config(load(path, overrides=["train.optimizer=sgd"]))["train"]["optimizer"] == "sgd"
-    assert "augment" not in pretrain.config(load(path))
-    assert pretrain.config(load(path, overrides=["augment={translate: 1}"]))["augment"]["translate"] == 1
+    assert "optimizer" not in pretrain.config(load_pretraining(path))["train"]
+    assert pretrain.config(load_pretraining(path, overrides=["train.optimizer=sgd"]))["train"]["optimizer"] == "sgd"
+    assert "augment" not in pretrain.config(load_pretraining(path))
+    assert pretrain.config(load_pretraining(path, overrides=["augment={translate: 1}"]))["augment"]["translate"] == 1
 
 
 @pytest.mark.parametrize(

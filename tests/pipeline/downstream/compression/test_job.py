@@ -14,7 +14,7 @@ from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream.compression import codecs
 from pipeline.downstream.compression.job import Config
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load_pretraining
 from pipeline.stage import Context
 from pipeline.stages import ingest
 from tests.pipeline import tiny_arrays
@@ -80,8 +80,8 @@ def test_pictures_smaller_than_a_patch_are_rejected(home: Path, tmp_path: Path) 
 
 
 def test_corpora_that_are_not_cut_keep_their_keys(home: Path, tmp_path: Path) -> None:
-    cut = ingest.config(load(home / "tiny.yaml"), tmp_path)
-    uncut = ingest.config(load(home / "tiny.yaml", overrides=["data.images.patch=null"]), tmp_path)
+    cut = ingest.config(load_pretraining(home / "tiny.yaml"), tmp_path)
+    uncut = ingest.config(load_pretraining(home / "tiny.yaml", overrides=["data.images.patch=null"]), tmp_path)
     assert cut["data"]["images"]["patch"] == 16
     assert uncut["data"]["images"] == {"channels": 3, "labels": "none"}
 
