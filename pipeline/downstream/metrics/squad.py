@@ -119,8 +119,8 @@ def check_answerable(truth: Golds, predicted: Answers) -> None:
     check_rows(truth, predicted)
     if unanswerable := [row for row, golds in enumerate(truth) if not golds]:
         raise UserError(
-            f"{len(unanswerable)} of {len(truth)} questions have no answer, the first in row {unanswerable[0]}; use the "
-            "metric squad-v2, or leave them out."
+            f"{len(unanswerable)} of {len(truth)} questions have no answer, the first in row {unanswerable[0]}; use "
+            "the metric squad-v2, or leave them out."
         )
 
 
