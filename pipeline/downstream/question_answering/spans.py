@@ -89,8 +89,8 @@ def token_spans(offsets: Ragged, starts: np.ndarray, ends: np.ndarray) -> tuple[
     shift = characters * np.arange(len(offsets))  # one search for all contexts
     first = np.searchsorted(ends_at, starts + shift, side="right")
     last = np.searchsorted(begins_at, ends + shift, side="left") - 1
-    found = (starts >= 0) & (first <= last) & (first >= offsets.offsets[:-1]) & (last < offsets.offsets[1:])
-    return tuple(np.where(found, token - offsets.offsets[:-1], NOWHERE) for token in (first, last))  # type: ignore[return-value]
+    is_inside = (starts >= 0) & (first <= last) & (first >= offsets.offsets[:-1]) & (last < offsets.offsets[1:])
+    return tuple(np.where(is_inside, token - offsets.offsets[:-1], NOWHERE) for token in (first, last))  # type: ignore[return-value]
 
 
 def targets(windows: Windows, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -58,8 +58,8 @@ def test_two_runs_beside_each_other(home: Home, tmp_path: Path, capsys: pytest.C
     assert "reviews (test)" in printed and "+15.00" in printed and "McNemar's test" in printed
     assert f"{new} is better than {old} by 15.00 points of accuracy" in " ".join(printed.split())
     differences.show([old, "last"], True)
-    told = json.loads(capsys.readouterr().out)
-    assert told["lines"][1]["difference"]["value"] == pytest.approx(15) and told["left_out"] == []
+    comparison = json.loads(capsys.readouterr().out)
+    assert comparison["lines"][1]["difference"]["value"] == pytest.approx(15) and comparison["left_out"] == []
 
 
 def test_a_job_of_a_run_and_a_file(home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,9 +50,9 @@ def test_seeds_are_averaged_and_bootstrapped() -> None:
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
-    one = part(0.8, draw=5)
-    back = replace(one, ids=one.ids[::-1], truth=one.truth[::-1], predicted=one.predicted[::-1])
-    made = compare({"a": predictions(one), "b": predictions(back)})
+    ordered = part(0.8, draw=5)
+    back = replace(ordered, ids=ordered.ids[::-1], truth=ordered.truth[::-1], predicted=ordered.predicted[::-1])
+    made = compare({"a": predictions(ordered), "b": predictions(back)})
     assert made.lines[1].difference is not None and made.lines[1].difference.value == 0 and made.lines[1].p == 1
 
 
@@ -106,8 +106,8 @@ def test_answers_and_entities_are_compared_by_their_own_rules() -> None:
 
     def run(wrong: int):
         answers = [f"answer {row}!" if int(row) >= wrong else "no" for row in ids]
-        found = [["B-A", "I-A", "O"] if int(row) >= wrong else ["B-A", "O", "O"] for row in ids]
-        parts = [Part("qa", "test", 0, ids, golds, answers), Part("ner", "test", 0, ids, tags, found)]
+        predicted_tags = [["B-A", "I-A", "O"] if int(row) >= wrong else ["B-A", "O", "O"] for row in ids]
+        parts = [Part("qa", "test", 0, ids, golds, answers), Part("ner", "test", 0, ids, tags, predicted_tags)]
         return replace(predictions(*parts), tasks=tasks)
 
     made = compare({"a": run(30), "b": run(15)})

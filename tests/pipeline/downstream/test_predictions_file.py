@@ -151,15 +151,15 @@ def test_a_byte_that_was_changed_is_found(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     write(path, {"reviews": predicted.TASK}, [predicted.part(0.9)])
     content, whole = path.read_bytes(), pq.read_table(path)
-    found = 0
+    num_refused = 0
     for place in range(4, len(content) - pq.read_metadata(path).serialized_size - 8, 41):
         path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         try:
             assert predictions_of(path) == whole.to_pylist(), place
         except UserError as error:
             assert "cannot be read as Parquet" in str(error)
-            found += 1
-    assert found > 15
+            num_refused += 1
+    assert num_refused > 15
 
 
 def predictions_of(path: Path) -> list[dict[str, Any]]:
