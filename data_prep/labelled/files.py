@@ -27,7 +27,8 @@ from data_prep.labelled.layouts import table
 from data_prep.labelled.loading import load_task
 from data_prep.labelled.rows import Asked, Reading
 from data_prep.labelled.sets import REGISTERED, registered
-from data_prep.labelled.task import files_of, read_task
+from data_prep.labelled.suite import SUITES, open_suite
+from data_prep.labelled.task import TaskFile, files_of, read_task
 from data_prep.labelled.values import in_order, label_of, list_of, text_of
 from data_prep.sources.written import Delimiter, Encoding, as_of_old
 from data_prep.tokens.cleaning import Cleaning
@@ -36,10 +37,12 @@ __all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
 
 _CLASSIFICATION = {"text", "text_pair", "label", "split"}
 _TAGGING = {"words", "tags", "split"}
+_OF_SUITE = ("suite", "of", "folder")
+_OF_TASKS = ("task", *_OF_SUITE)
 
 
 class LabelledConfig(BaseModel):
-    """A labelled data set: exactly one of `name`, `path` and `task`."""
+    """A labelled data set: exactly one of `name`, `path`, `task` and `suite`."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -49,6 +52,12 @@ class LabelledConfig(BaseModel):
     """A file of the user's; `~` is the home folder."""
     task: str | None = None
     """A task file of the user's (`data_prep.labelled.task`), which says all else itself."""
+    suite: str | None = Field(default=None, examples=list(SUITES))
+    """A packaged suite of tasks, or the file of one (`data_prep.labelled.suite`), which says all else itself."""
+    of: str | None = None
+    """The task of that suite."""
+    folder: str | None = None
+    """The user's folder with the files of that suite."""
     split: SplitConfig = SplitConfig(validation=0.1, test=0.1)
     """Shares held out if the data has no splits. (Sets derived from a corpus use the splits of the corpus.)"""
     seed: int = 0
@@ -62,27 +71,51 @@ class LabelledConfig(BaseModel):
 
     @model_serializer(mode="wrap")
     def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return as_of_old(dump(self), ("encoding", "delimiter", "task"))
+        return as_of_old(dump(self), ("encoding", "delimiter", *_OF_TASKS))
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> LabelledConfig:
-        given = [name for name in ("name", "path", "task") if getattr(self, name) is not None]
+    def _is_one(self) -> LabelledConfig:
+        given = [name for name in ("name", "path", "task", "suite") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"labelled data takes one of name, path and task; found {' and '.join(given) or 'none'}")
+            shown = " and ".join(given) or "none"
+            raise ValueError(f"labelled data takes one of name, path, task and suite; found {shown}")
         fields = LabelledConfig.model_fields.items()
-        others = [name for name, field in fields if name != "task" and getattr(self, name) != field.default]
-        if self.task is not None and others:
+        others = [name for name, field in fields if name not in _OF_TASKS and getattr(self, name) != field.default]
+        if self.is_task and others:
             raise ValueError(f"a task file says {others[0]} itself; leave it out here")
+        for name in _OF_SUITE:
+            if (getattr(self, name) is None) != (self.suite is None):
+                raise ValueError(f"suite, of and folder belong together, and {name} is {getattr(self, name)!r}")
         if self.name is not None and self.name not in REGISTERED:
             raise ValueError(f"no labelled data is called {self.name!r}; {choices(self.name, REGISTERED)}")
         return self
 
+    @property
+    def is_task(self) -> bool:
+        """Whether a task file, or a suite, says what the data are."""
+        return self.task is not None or self.suite is not None
+
+    @property
+    def shown(self) -> str:
+        """What to call it in messages."""
+        return self.name or self.path or self.task or f"{self.suite}/{self.of} in {self.folder}"
+
     def files(self) -> list[Path]:
         """The user's files, those that a task file names among them. UserError for a task file that cannot be read."""
-        if self.task is None:
+        if not self.is_task:
             return [] if self.path is None else [Path(self.path).expanduser()]
-        path = Path(self.task).expanduser()
-        return [path, *files_of(read_task(path), path.parent)]
+        task, folder = self.task_file()
+        named = self.task if self.suite is None else None if self.suite in SUITES else self.suite
+        own = [] if named is None else [Path(named).expanduser()]
+        return [*own, *files_of(task, folder)]
+
+    def task_file(self) -> tuple[TaskFile, Path]:
+        """The task of a task file or of a suite, and the folder where its paths begin. UserError if there is none."""
+        if self.suite is not None:
+            suite = open_suite(self.suite, Path(self.folder or ""))
+            return suite.task(self.of or ""), suite.folder
+        path = Path(self.task or "").expanduser()
+        return read_task(path), path.parent
 
 
 def load(
@@ -97,6 +130,8 @@ def load(
     """
     if config.name is not None:
         return registered(config.name, Path(downloads), corpus, config.split, config.seed)
+    if config.suite is not None:
+        return open_suite(config.suite, Path(config.folder or "")).load(config.of or "", cleaning or Cleaning())
     if config.task is not None:
         return load_task(Path(config.task), cleaning or Cleaning())
     return _from_file(Path(config.path or "").expanduser(), config, cleaning or Cleaning())

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,7 @@ from data_prep.settings import Settings, checked
 from data_prep.tokens.cleaning import Cleaning
 
 _FOLDER = Path(str(suites.__file__)).parent
+Average = Literal["", "tasks", "glue"]
 SUITES = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
@@ -54,6 +55,8 @@ class SuiteFile(Settings):
 
     about: str
     """What it is."""
+    average: Average = ""
+    """What its own score is, if it has one: the mean over tasks, or that of GLUE's leaderboard."""
     source: str = ""
     """Where its data are to be had."""
     common: dict[str, Any] = Field(default={})
@@ -69,11 +72,12 @@ class Suite:
     """A suite and what a folder has of it.
 
     tasks: those with rows to score, with the files that are there. missing: the files of the others. absent: files that
-    tasks do without, by task.
+    tasks do without, by task. average: see `SuiteFile`.
     """
 
     name: str
     about: str
+    average: Average
     folder: Path
     tasks: dict[str, TaskFile]
     missing: dict[str, list[str]]
@@ -81,10 +85,14 @@ class Suite:
     published: tuple[Published, ...]
 
     def load(self, task: str, cleaning: Cleaning | None = None) -> Labelled:
-        """The data of a task."""
-        if task not in self.tasks:
-            raise UserError(f"{self.name}: {self._lacks(task)}")
-        return load_files(self.tasks[task], self.folder, f"{self.name}/{task}", cleaning)
+        """The data of a task. UserError if the folder lacks it, or the suite."""
+        return load_files(self.task(task), self.folder, f"{self.name}/{task}", cleaning)
+
+    def task(self, name: str) -> TaskFile:
+        """The settings of a task, with the files that are there. UserError if the folder lacks it, or the suite."""
+        if name not in self.tasks:
+            raise UserError(f"{self.name}: {self._lacks(name)}")
+        return self.tasks[name]
 
     def remarks(self) -> list[str]:
         """Which tasks and files are missing."""
@@ -121,7 +129,7 @@ def open_suite(name_or_path: str, folder: Path) -> Suite:
         raise UserError(f"{folder} has no task of {path.stem}: of {first}, for one, no {lacking[first][0]}{hint}")
     missing = {name: files for name, files in lacking.items() if name not in tasks}
     absent = {name: files for name, files in lacking.items() if name in tasks}
-    return Suite(path.stem, suite.about, folder, tasks, missing, absent, tuple(suite.published))
+    return Suite(path.stem, suite.about, suite.average, folder, tasks, missing, absent, tuple(suite.published))
 
 
 def load_suite(
@@ -130,6 +138,11 @@ def load_suite(
     """The data of a suite's tasks, or of those that are named; `open_suite` says which are missing."""
     suite = open_suite(name_or_path, folder)
     return {name: suite.load(name, cleaning) for name in only or suite.tasks}
+
+
+def read_suite(name_or_path: str) -> SuiteFile:
+    """The settings of a packaged suite, or of the file of one. UserError for what is none."""
+    return _read(_path_of(name_or_path))
 
 
 def _path_of(name_or_path: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep import corruptions
 from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline import downstream
-from pipeline.recipe import start
+from pipeline.recipe import start, suite
 from training import objectives
 from training.config import placement_problems
 from training.models.experts import config as experts
@@ -42,6 +42,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
 def problems_of_jobs(recipe: Evaluation) -> Iterator[Problem]:
     """Every disagreement of an experiment without pretraining."""
     yield from _names(recipe.downstream)
+    yield from suite.problems(recipe)
     if not recipe.downstream:
         yield "downstream", "has no job, and nothing is pretrained: nothing would be done; add one"
     unfit = False

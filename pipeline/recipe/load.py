@@ -19,8 +19,8 @@ from pydantic import BaseModel, ValidationError
 from data_prep.errors import UserError, choices
 from data_prep.findings import Finding
 from data_prep.settings import with_new_defaults
-from pipeline.recipe import addresses, errors, parse, start, unions
-from pipeline.recipe.recipe import Experiment, Recipe, model_of
+from pipeline.recipe import addresses, errors, parse, start, suite, unions
+from pipeline.recipe.recipe import Evaluation, Experiment, Recipe, model_of
 
 LONGEST = 4 << 20  # bytes of a recipe
 ARMS = "arms"  # what a comparison has and no recipe
@@ -72,14 +72,16 @@ def load(
         lay_over = partial(parse.lay_over, changes={path: value}, where=f"--set {override}")
         changes.append((SET, unions.changed(model, data, lay_over)))
     start.fill(data, load_pretraining)
+    written = suite.fill(data, where, changes) if model is Evaluation else str
+    origin = origin_of(where, changes)
     try:
         recipe = model.model_validate_json(json.dumps(data), strict=True)
         if not own:
-            addresses.check(recipe, origin_of(where, changes))
+            addresses.check(recipe, lambda path, unknown: origin(written(path), unknown))
         renewed = with_new_defaults(recipe)
         return recipe if renewed is recipe else model.model_validate_json(json.dumps(renewed.resolved()), strict=True)
     except ValidationError as error:
-        raise errors.user_error(error, data, model, origin_of(where, changes)) from None
+        raise errors.user_error(error, data, model, lambda path, unknown: origin(written(path), unknown)) from None
 
 
 def load_pretraining(
@@ -138,7 +140,7 @@ def namesake(recipe: Experiment) -> Iterator[Finding]:
     if listing is None:
         return
     scales = [None, recipe.scale] if recipe.scale in listing.scales else [None]
-    if all(_sources(recipe) != _sources(load(recipe.name, scale)) for scale in scales):
+    if all(_sources(recipe) != _packaged_sources(recipe.name, scale) for scale in scales):
         yield Finding(
             f"{recipe.name} is the name of a packaged recipe, which reads other data: the runs, models and detectors "
             "of both go by one name; give this one a name of its own (name: …)"
@@ -147,6 +149,10 @@ def namesake(recipe: Experiment) -> Iterator[Finding]:
 
 def _sources(recipe: Experiment) -> Any:
     return recipe.data.sources if isinstance(recipe, Recipe) else None
+
+
+def _packaged_sources(name: str, scale: str | None) -> Any:
+    return None if model_of(read(name)[0]) is Evaluation else _sources(load(name, scale))
 
 
 def read(name_or_path: str | Path) -> tuple[dict[str, Any], str]:

@@ -27,6 +27,7 @@ from pipeline import downstream as jobs
 from pipeline.recipe import checks, errors, parse
 from pipeline.recipe.init import InitConfig
 from pipeline.recipe.slug import SLUG
+from pipeline.recipe.suite import SuiteConfig
 from training import objectives
 from training.config import NetworkConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.models.text.start.settings import network_of
@@ -47,7 +48,7 @@ NAMES = ("name", "title", "reproduces", "scale")
 ORDER = (
     *NAMES,
     *("init", "data", "tokenizer", "compose", "augment", "corruption", "order", "network", "networks", "objective"),
-    *("train", "downstream", "seed", "placement"),
+    *("train", "suite", "downstream", "seed", "placement"),
 )
 """The order of all sections for those who read them."""
 
@@ -162,9 +163,14 @@ class Evaluation(Experiment):
 
     init: InitConfig
     """The network."""
+    suite: SuiteConfig | None = None
+    """Tasks of one suite, each of which becomes a job of `downstream`."""
 
     def _problems(self) -> Iterator[Problem]:
         return checks.problems_of_jobs(self)
+
+    def _others(self) -> set[str]:
+        return {"suite"} if self.suite is None else set()
 
     @property
     def network(self) -> NetworkConfig | None:

@@ -36,7 +36,7 @@ def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
         for problem in _of_network(folder, job):
             raise UserError(f"downstream {job.name}: models: {folder}: {problem}.")
     if job.data.name is None and (reasons := list(_of_file(job, read(job, cleaning)))):
-        raise UserError(f"downstream {job.name}: {job.data.path or job.data.task}: {'; '.join(reasons)}.")
+        raise UserError(f"downstream {job.name}: {job.data.shown}: {'; '.join(reasons)}.")
 
 
 def remarks(job: Config, data: Labelled) -> list[str]:
@@ -76,7 +76,7 @@ def _of_file(job: Config, data: Labelled) -> Iterator[str]:
         if not data.splits[split]:
             yield f"has no rows of {split}"
     available = len(data.splits["train"])
-    if job.data.task is None and max(job.labels) > available:
+    if not job.data.is_task and max(job.labels) > available:
         yield f"labels asks for {max(job.labels):,} rows, and train has {available:,}"
     yield from checks.problems(data)
 

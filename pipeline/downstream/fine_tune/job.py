@@ -17,6 +17,7 @@ from pydantic import Field
 from data_prep.errors import UserError, choices
 from data_prep.labelled.examples import Task
 from data_prep.labelled.files import LabelledConfig, load
+from data_prep.settings import identity
 from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL
@@ -98,7 +99,8 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """`contents`: digests of the user's files by path; `cleaning` of texts; `precision`, resolved; `seed`.
+    """`contents`: digests of the user's files by path; `cleaning` of texts; `precision`, resolved; `seed`; of a suite
+    `task`, the settings that are not defaults.
 
     The user's files are read, too: UserError, before anything is trained, if they cannot serve the job.
     """
@@ -107,7 +109,9 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     files = [*others, *job.data.files()]
     contents = {str(path): contents_of(path) for path in files}
     checks.check(job, others, cleaning)
+    of_suite = {} if job.data.suite is None else {"task": identity(job.data.task_file()[0])}
     return {
+        **of_suite,
         "contents": contents,
         "cleaning": asdict(cleaning),
         "seed": recipe.seed,
@@ -123,7 +127,7 @@ def remarks(recipe: Any, job: Config) -> list[str]:
 def numbers(job: Config) -> Iterator[str]:
     """See `pipeline.downstream`: scores by model and number of labels, and paired differences."""
     metrics = ("F1", "accuracy") if job.task == "tagging" else ("accuracy",)  # what the tags are is not known yet
-    if job.data.task is not None:
+    if job.data.is_task:
         metrics = ("*",)
     models = [*(Path(model).name for model in job.models), *job.baselines]
     for labels in job.labels:

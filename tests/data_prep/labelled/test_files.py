@@ -429,9 +429,12 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "takes one of name, path and task; found none"),
+        ({}, "takes one of name, path, task and suite; found none"),
         ({"name": "sotu-era", "path": "x"}, "found name and path"),
         ({"task": "x.yaml", "seed": 3}, "a task file says seed itself"),
+        ({"suite": "glue", "of": "rte"}, "suite, of and folder belong together, and folder is None"),
+        ({"path": "x", "folder": "y"}, "belong together, and folder is 'y'"),
+        ({"suite": "glue", "of": "rte", "folder": "y", "seed": 3}, "a task file says seed itself"),
         ({"name": "sotu-eras"}, "no labelled data is called 'sotu-eras'.*did you mean sotu-era"),
         ({"path": "x", "labels": 3}, "labels"),
     ],

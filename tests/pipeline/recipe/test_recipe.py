@@ -14,6 +14,7 @@ from pipeline.flatten import flatten
 from pipeline.recipe.errors import known_paths
 from pipeline.recipe.load import load, load_pretraining, recipes
 from pipeline.recipe.recipe import Recipe
+from tests.pipeline.suite_files import settings_of
 
 
 def packaged():
@@ -21,8 +22,8 @@ def packaged():
 
 
 @pytest.mark.parametrize(("name", "scale"), packaged())
-def test_a_packaged_recipe_loads_at_every_scale(name, scale):
-    recipe = load(name, scale)
+def test_a_packaged_recipe_loads_at_every_scale(name, scale, tmp_path):
+    recipe = load(name, scale, settings_of(name, tmp_path))
     assert (recipe.name, recipe.scale) == (name, scale)
     assert recipe.title
     assert recipe.reproduces
@@ -31,7 +32,7 @@ def test_a_packaged_recipe_loads_at_every_scale(name, scale):
 
 @pytest.mark.parametrize(("name", "scale"), packaged())
 def test_a_resolved_recipe_is_read_back_as_it_was(name, scale, tmp_path):
-    recipe = load(name, scale, ["placement.threads=2", "seed=7"])
+    recipe = load(name, scale, ["placement.threads=2", "seed=7", *settings_of(name, tmp_path / "files")])
     path = tmp_path / "resolved.yaml"
     path.write_text(recipe.to_yaml())
     assert load(path) == recipe

@@ -19,8 +19,8 @@ from data_prep.tokens import tokenizers
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import dag
-from pipeline.recipe.load import load, load_pretraining, recipes
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.load import load, load_pretraining, read, recipes
+from pipeline.recipe.recipe import Recipe, model_of
 from pipeline.reports.findings import of_artifacts, of_recipe
 from pipeline.stage import Context
 from pipeline.store.store import Store
@@ -162,10 +162,7 @@ def test_words_that_are_not_found_are_told(text: str, options: list[str], said: 
     assert (len(findings) == 0) if said is None else re.search(said, findings[0].text), findings
 
 
-PRETRAINING = [listing.name for listing in recipes() if isinstance(load(listing.name), Recipe)]
-
-
-@pytest.mark.parametrize("name", PRETRAINING)
+@pytest.mark.parametrize("name", [each.name for each in recipes() if model_of(read(each.name)[0]) is Recipe])
 def test_packaged_recipes_are_in_order(name: str, tmp_path: Path) -> None:
     scales = next(listing.scales for listing in recipes() if listing.name == name)
     for scale in scales or [None]:
