@@ -20,6 +20,7 @@ from pipeline.reports.report import read
 from pipeline.runs import Run, numbers
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
+from pipeline.stages.report import suite_in
 from pipeline.store.store import Store
 from pipeline.tracking import pages, registry
 from pipeline.tracking.tracking import TrackedRun, Tracker, follow
@@ -146,8 +147,9 @@ class Execution:
         jobs = [node.name for node in self.dag if node.stage.name == JOB.name and node.name in self.artifacts]
         reports = {name: read(self.artifacts[name].path) for name in jobs}
         pretraining = self.artifacts["pretrain"].summary if "pretrain" in self.artifacts else None
+        suite = suite_in(self.artifacts["report"].path) if "report" in self.artifacts else None
         if pretraining is not None or reports:
-            self.parent.describe(pages.of_flow(self.recipe, pretraining, reports))
+            self.parent.describe(pages.of_flow(self.recipe, pretraining, reports, suite))
         self.parent.end(status)
 
 

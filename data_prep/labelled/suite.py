@@ -83,6 +83,9 @@ class Suite:
     missing: dict[str, list[str]]
     absent: dict[str, list[str]]
     published: tuple[Published, ...]
+    metrics: dict[str, list[str]]
+    """Names of the metrics of all tasks, those that are missing among them."""
+    source: str = ""
 
     def load(self, task: str, cleaning: Cleaning | None = None) -> Labelled:
         """The data of a task. UserError if the folder lacks it, or the suite."""
@@ -116,7 +119,8 @@ def open_suite(name_or_path: str, folder: Path) -> Suite:
         raise UserError(f"{folder}: there is no such folder; name the one with the files of {path.stem}")
     tasks: dict[str, TaskFile] = {}
     lacking: dict[str, list[str]] = {}
-    for name, task in _tasks(suite, path).items():
+    all_tasks = _tasks(suite, path)
+    for name, task in all_tasks.items():
         there, absent = _there(task, folder)
         if absent:
             lacking[name] = absent
@@ -129,7 +133,19 @@ def open_suite(name_or_path: str, folder: Path) -> Suite:
         raise UserError(f"{folder} has no task of {path.stem}: of {first}, for one, no {lacking[first][0]}{hint}")
     missing = {name: files for name, files in lacking.items() if name not in tasks}
     absent = {name: files for name, files in lacking.items() if name in tasks}
-    return Suite(path.stem, suite.about, suite.average, folder, tasks, missing, absent, tuple(suite.published))
+    metrics = {name: task.metrics for name, task in all_tasks.items()}
+    return Suite(
+        path.stem,
+        suite.about,
+        suite.average,
+        folder,
+        tasks,
+        missing,
+        absent,
+        tuple(suite.published),
+        metrics,
+        suite.source,
+    )
 
 
 def load_suite(

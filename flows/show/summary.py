@@ -15,7 +15,7 @@ from rich.text import Text
 from pipeline.gate import DETECTOR
 from pipeline.home import Home
 from pipeline.recipe.load import recipes
-from pipeline.reports.report import Report, read
+from pipeline.reports.report import Report, of_values, read
 from pipeline.reports.report import Table as ReportTable
 from pipeline.runs import Run
 from training.monitor import names
@@ -33,8 +33,17 @@ def summarise(home: Home, run: Run, console: Console) -> None:
         console.print(Text("Everything was already in the store; nothing was run again.", "cyan"))
     console.print(_pretraining(report) if "pretraining" in report else _network(report["network"]))
     jobs = {name: read(Path(run.stages[name].path)) for name in report["downstream"]}
-    for job in jobs.values():
-        _show(job, console)
+    of_suite: list[str] = []
+    if "suite" in report:
+        suite = of_values(report["suite"])
+        of_suite = suite.notes["jobs"]
+        _show(suite, console)
+        console.print()
+    for name, job in jobs.items():
+        if name in of_suite:
+            console.print(Text(f"{job.title}  ", "bold").append(job.verdict, "not bold"))
+        else:
+            _show(job, console)
     console.print()
     console.print(Text("report   ", "bold").append(short(folder / "report.md"), "not bold"), soft_wrap=True)
     console.print(Text("figures  ", "bold").append(short(folder / "figures"), "not bold"), soft_wrap=True)

@@ -195,6 +195,23 @@ def opened(recipe: Experiment) -> tuple[Suite, dict[str, str]] | None:
     return open_suite(name, Path(folder)), {name: data.of for name, data in of_jobs.items()}
 
 
+def described(recipe: Experiment) -> dict[str, Any]:
+    """What a report says of the suite of a recipe's jobs, as plain values; empty if there is none."""
+    of_jobs = opened(recipe)
+    if of_jobs is None:
+        return {}
+    suite, tasks = of_jobs
+    return {
+        "name": suite.name,
+        "about": suite.about,
+        "average": suite.average,
+        "published": [row.model_dump(mode="json") for row in suite.published],
+        "missing": list(suite.missing),
+        "metrics": suite.metrics,
+        "tasks": tasks,
+    }
+
+
 def remarks(recipe: Experiment) -> list[str]:
     """Tasks of the recipe's suite that are not there, unless it names those to do, and missing files of the others."""
     of_jobs = opened(recipe)

@@ -87,13 +87,18 @@ def write(report: Report, folder: Path) -> None:
     named: dict[str, data_tables.Table] = {}
     for table in report.tables:
         name = _slug(table.title)
-        named[name if name not in named else f"{name}-{len(named)}"] = _for_mlflow(table)
+        named[name if name not in named else f"{name}-{len(named)}"] = for_mlflow(table)
     data_tables.write(named, folder / TABLES)
 
 
 def read(folder: Path) -> Report:
     """The report that `write` left in a folder."""
-    values = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    return of_values(json.loads((folder / FILE).read_text(encoding="utf-8")))
+
+
+def of_values(values: Mapping[str, Any]) -> Report:
+    """The report of its plain values (`dataclasses.asdict`)."""
+    values = dict(values)
     parts = {
         "tables": [Table(**table) for table in values.pop("tables")],
         "figures": [Figure(**figure) for figure in values.pop("figures")],
@@ -127,7 +132,7 @@ def _cell(cell: str) -> str:
     return f"**{escaped(marked[1])}**" if marked else escaped(cell)
 
 
-def _for_mlflow(table: Table) -> data_tables.Table:
+def for_mlflow(table: Table) -> data_tables.Table:
     """The table with unique column names without dots, at which MLflow's page would split them."""
     columns: list[str] = []
     for column in table.columns:

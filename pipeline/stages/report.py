@@ -12,10 +12,12 @@ from urllib.parse import quote
 
 from data_prep.kinds import kind_of
 from data_prep.legible import escaped, prose
-from pipeline.artifact import Artifact
+from pipeline.artifact import TABLES, Artifact
+from pipeline.downstream.fine_tune import suite as of_suite
+from pipeline.recipe import suite as suites
 from pipeline.recipe.recipe import Experiment
-from pipeline.reports import expert_use, findings
-from pipeline.reports.report import FIGURES, FILE, PAGE, Report, Table, markdown, page, read
+from pipeline.reports import expert_use, findings, tables
+from pipeline.reports.report import FIGURES, FILE, PAGE, Report, Table, for_mlflow, markdown, of_values, page, read
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
 from training.monitor import names
@@ -23,11 +25,14 @@ from training.monitor.names import speed_of
 
 SUMMARIES = {"init": "network", "ingest": "corpus", "shards": "shards", "pretrain": "pretraining"}
 """Names of summaries in report.json, by the names of their nodes."""
+SUITE = "suite"
+"""Key of the report of all jobs of a suite in report.json."""
 
 
 def config(recipe: Experiment) -> dict[str, Any]:
     about = {"name": recipe.name, "title": recipe.title, "reproduces": recipe.reproduces, "scale": recipe.scale}
-    return {**about, "kind": recipe.kind}
+    suite = suites.described(recipe)
+    return {**about, "kind": recipe.kind, **({SUITE: suite} if suite else {})}
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
@@ -37,24 +42,34 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     pretrained = "pretrain" in stages
     known = findings.of_artifacts(stages, context.downloads) if pretrained else []
     finding_texts = [finding.text for finding in known]
+    suite = of_suite.build(config[SUITE], reports) if SUITE in config else None
     result = {
         **config,
         "findings": finding_texts,
         "artifacts": {name: artifact.key for name, artifact in inputs.items()},
         **{key: stages[name].summary for name, key in SUMMARIES.items() if name in stages},
         "downstream": {name: asdict(report) for name, report in reports.items()},
+        **({SUITE: asdict(suite)} if suite else {}),
     }
     (out_dir / FILE).write_text(json.dumps(result, indent=1))
     of_network = _of_pretraining(config, inputs, finding_texts) if pretrained else _of_network(stages["init"].summary)
-    (out_dir / PAGE).write_text("\n".join(_page(config, of_network, reports)), encoding="utf-8")
+    (out_dir / PAGE).write_text("\n".join(_page(config, of_network, reports, suite)), encoding="utf-8")
     for name, artifact in inputs.items():
         if name in {"pretrain", *jobs} and (artifact.path / FIGURES).is_dir():
             shutil.copytree(artifact.path / FIGURES, out_dir / FIGURES / name)
-    return {"downstream": list(jobs)}
+    if suite is not None:
+        tables.write({suite.title: for_mlflow(suite.tables[0])}, out_dir / TABLES)
+    return {"downstream": list(jobs), **(suite.numbers if suite else {})}
 
 
-def _page(config: dict[str, Any], of_network: list[str], reports: dict[str, Report]) -> list[str]:
-    """of_network: lines about the network that the jobs are of."""
+def suite_in(folder: Path) -> Report | None:
+    """The report of a suite in the folder of a run's report, if there is one."""
+    values = json.loads((folder / FILE).read_text(encoding="utf-8")).get(SUITE)
+    return None if values is None else of_values(values)
+
+
+def _page(config: dict[str, Any], of_network: list[str], reports: dict[str, Report], suite: Report | None) -> list[str]:
+    """of_network: lines about the network that the jobs are of. suite: of all jobs of one."""
     scale = f", scale {escaped(config['scale'])}" if config["scale"] else ""
     lines = [
         f"# {escaped(config['title'] or config['name'])}",
@@ -62,6 +77,8 @@ def _page(config: dict[str, Any], of_network: list[str], reports: dict[str, Repo
         f"Recipe {escaped(config['name'])}{scale}. {prose(config['reproduces'])}",
         "",
     ]
+    if suite is not None:
+        lines += [page(suite, level=2), ""]
     if reports:
         lines += ["## In one sentence", *(prose(report.verdict) for report in reports.values()), ""]
     lines += of_network

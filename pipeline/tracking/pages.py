@@ -34,15 +34,22 @@ def of_comparison(comparison: Any) -> str:
 
 
 def of_flow(
-    recipe: Any, pretraining: Mapping[str, Any] | None = None, reports: Mapping[str, Report] | None = None
+    recipe: Any,
+    pretraining: Mapping[str, Any] | None = None,
+    reports: Mapping[str, Report] | None = None,
+    suite: Report | None = None,
 ) -> str:
-    """A run of a recipe, with the results so far."""
+    """A run of a recipe, with the results so far; of a suite its table in place of those of its jobs."""
     scale = f", scale {escaped(recipe.scale)}" if recipe.scale else ""
     parts = [f"# {escaped(recipe.title or recipe.name)}"]
     parts += [f"Recipe {escaped(recipe.name)}{scale}. {prose(recipe.reproduces)}".rstrip()]
     parts += [_kind(recipe)]
-    for report in (reports or {}).values():
-        parts += [f"## {escaped(report.title)}", prose(report.verdict), markdown(report.tables[0])]
+    if suite is not None:
+        parts += [f"## {escaped(suite.title)}", markdown(suite.tables[0]), prose(suite.verdict)]
+    of_suite = suite.notes["jobs"] if suite else []
+    for name, report in (reports or {}).items():
+        parts += [f"## {escaped(report.title)}", prose(report.verdict)]
+        parts += [] if name in of_suite else [markdown(report.tables[0])]
     if pretraining is not None:
         parts += ["## Pretraining", _pretraining(pretraining)]
     return "\n\n".join(parts)

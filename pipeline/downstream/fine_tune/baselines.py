@@ -30,7 +30,8 @@ def _cell(job: Config, name: str, labels: int, seed: int, data: Labelled, test: 
     for number in range(job.seeds):
         chosen = [train[i] for i in drawn(len(train), labels, seed, number)]
         answers = METHODS[data.task][name](data, chosen, test)
-        by_seed.append(metrics.scores(data, test, Predicted(answers, [None] * len(answers))))
+        predicted = Predicted(answers, [None] * len(answers))
+        by_seed.append(metrics.scores(data, test, predicted) | metrics.scores_of_parts(data, test, predicted))
     main = metrics.main_metric(data)
     scores = [scores[main] for scores in by_seed]
     return {

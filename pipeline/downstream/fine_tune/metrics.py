@@ -41,6 +41,22 @@ def scores(data: Labelled, examples: Sequence[Example], predicted: Predicted) ->
     return {name: value / 100 for name, value in percent.items()}
 
 
+def scores_of_parts(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> dict[str, float]:
+    """Scores of the rows of each named part, and of each language where there are several, as `accuracy/mnli-mm`."""
+    languages = {example.language for example in examples}
+    groups: dict[str, list[int]] = {}
+    for row, example in enumerate(examples):
+        name = example.part or (example.language if len(languages) > 1 else "")
+        groups.setdefault(name, []).append(row)
+    by_name: dict[str, float] = {}
+    for name, rows in groups.items():
+        if name:
+            of_rows = Predicted([predicted.answers[row] for row in rows], [predicted.scores[row] for row in rows])
+            values = scores(data, [examples[row] for row in rows], of_rows)
+            by_name |= {f"{metric}/{name}": value for metric, value in values.items()}
+    return by_name
+
+
 def _tag_f1(data: Labelled, truth: Sequence[Any], said: Sequence[Any]) -> float:
     """Micro-averaged F1 of words, over all tags but the outside one."""
     from sklearn.metrics import f1_score

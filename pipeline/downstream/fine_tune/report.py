@@ -68,6 +68,7 @@ def build(
             "precision": precision,
             "rows": {name: len(examples) for name, examples in data.splits.items()},
             "test_rows": test_rows,
+            "parts": list(dict.fromkeys(e.part for e in data.splits[data.reported] if e.part)),
             "remarks": list(remarks),
             "cells": cells,
             "paired": paired,
@@ -147,13 +148,18 @@ def _others(cells: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Tabl
     """With the most labels, all metrics where there are several."""
     most = [cell for cell in cells if cell["labels"] == max(labels)]
     names = list(dict.fromkeys(name for cell in most for scores in cell.get("all", ()) for name in scores))
-    if len(names) < 2:
-        return []
+    whole = [name for name in names if "/" not in name]
+    of_parts = [name for name in names if "/" in name]
+    tables = [_table(f"All metrics, {max(labels):,} labels", most, whole)] if len(whole) > 1 else []
+    return [*tables, _table(f"By part, {max(labels):,} labels", most, of_parts)] if of_parts else tables
+
+
+def _table(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
     rows = []
-    for cell in most:
+    for cell in cells:
         by_name = [[scores[name] for scores in cell["all"]] for name in names]
         rows.append([_marked(cell["model"]), *map(_with_spread, by_name)])
-    return [Table(f"All metrics, {max(labels):,} labels", ["model", *names], rows)]
+    return Table(title, ["model", *names], rows)
 
 
 def spread(values: Sequence[float]) -> float:

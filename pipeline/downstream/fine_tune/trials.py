@@ -171,6 +171,7 @@ class Trials:
         held_out = self._held_out(source.folder, split, most)
         predicted = self.head.predicted(self.shape, held_out, scores_of(objective.scores, held_out))
         scores = metrics.scores(self.data, held_out.examples, predicted)
+        scores |= metrics.scores_of_parts(self.data, held_out.examples, predicted)
         is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.labels), 0)
         framed = self.job.pooling == "last"
         kept = FineTuned(objective, self.shape, self.layout, source.folder, framed) if is_kept else None

@@ -19,7 +19,7 @@ from data_prep.tokens import tokenizers
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import dag
-from pipeline.recipe.load import load, load_pretraining, read, recipes
+from pipeline.recipe.load import load_pretraining, read, recipes
 from pipeline.recipe.recipe import Recipe, model_of
 from pipeline.reports.findings import of_artifacts, of_recipe
 from pipeline.stage import Context
