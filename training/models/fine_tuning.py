@@ -26,9 +26,15 @@ Pooling = Literal["positions", "mean", "all"]
 class TaskEncoder(Protocol):
     """An encoder as a task trains it."""
 
-    network: nn.Module
-    """Its forward of what `inputs` gives has `last_hidden_state` [B, L, width]."""
-    width: int
+    @property
+    def network(self) -> nn.Module:
+        """Its forward of what `inputs` gives has `last_hidden_state` [B, L, width]."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Size of the vectors."""
+        ...
 
     def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
         """Arrays [B, L, …] by the names that the network takes; `attention_mask` [B, L] is always among them."""

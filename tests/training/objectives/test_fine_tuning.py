@@ -122,7 +122,7 @@ def test_choices_are_scored_as_rows_of_their_own_and_compared_within_their_row()
     assert scores.lengths.tolist() == [2, 3, 1]
     alone = FineTuning.__new__(FineTuning)
     alone.__dict__.update(built.__dict__, head="score")
-    second = {"input": Ragged.from_rows([everything["input"].row(0)[4:]], np.uint32)}  # type: ignore[union-attr]
+    second: Rows = {"input": Ragged.from_rows([everything["input"].row(0)[4:]], np.uint32)}  # type: ignore[union-attr]
     np.testing.assert_allclose(alone.scores(second).values[0], scores.row(0)[1], atol=1e-6)
     truth = [torch.from_numpy(scores.row(row)[:, 0]).log_softmax(0)[label] for row, label in enumerate([1, 2, 0])]
     assert loss_of(built, everything) == pytest.approx(-float(sum(truth)) / 3, rel=1e-5)

@@ -14,7 +14,7 @@ import transformers
 from data_prep.kinds import kind_of
 from data_prep.shards.rows import Ragged
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load_pretraining
 from tests.training import tiny
 from tests.training.objectives.test_packed import EMBEDDED, SHAPE
 from training.config import NetworkConfig, ObjectiveConfig
@@ -79,7 +79,7 @@ PUBLISHED = [("roberta", "base", 125), ("roberta", "large", 355), ("albert", "ba
 @pytest.mark.parametrize(("recipe", "scale", "millions"), PUBLISHED)
 def test_recipes_have_the_published_sizes(recipe: str, scale: str, millions: int) -> None:
     """RoBERTa's table 9 and its code's README; ALBERT's table 1."""
-    loaded = load(recipe, scale)
+    loaded = load_pretraining(recipe, scale)
     facts = kind_of(loaded.data.kind).expected(loaded)
     assert facts is not None
     with torch.device("meta"):

@@ -28,6 +28,7 @@ from data_prep.facts import DataFacts
 from data_prep.shards.rows import Rows
 from flows.show.inspect import Reading, inspect
 from pipeline.recipe import load
+from pipeline.recipe import recipe as recipe_module
 from pipeline.recipe.recipe import Recipe
 from tests.pipeline import tiny_arrays as tiny
 from training import objective as protocol
@@ -235,10 +236,11 @@ def test_the_recipe_runs_from_its_rows_to_its_report(
 ) -> None:
     # The type of a recipe was made of the table before the example had a line in it.
     sections: Any = config_union.__wrapped__()
-    monkeypatch.setattr(load, "Recipe", create_model("Recipe", __base__=Recipe, objective=(sections, ...)))
+    monkeypatch.setattr(recipe_module, "Recipe", create_model("Recipe", __base__=Recipe, objective=(sections, ...)))
     path = tmp_path / f"{NAME}.yaml"
     path.write_text(RECIPE)
-    assert load.load(path).objective.name == NAME
+    loaded: Any = load.load(path)
+    assert loaded.objective.name == NAME
     with pytest.raises(UserError, match=r"objective\.options\.width: unknown key"):
         load.load(path, overrides=["objective.options.width=3"])
     with pytest.raises(UserError, match=r"corruption\.kind: .*'masked-values' learns from clean ones"):
