@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from data_prep.kinds import kind_of
-from pipeline import recipes
-from pipeline.recipe.load import load
-from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.load import load_pretraining
+from tests.pipeline import packaged
 from training.cost.counted import price
 
-NAMES = sorted(path.stem for path in Path(recipes.__file__).parent.glob("*.yaml"))
-RECIPES = {  # one of each objective
-    recipe.objective.name: recipe for recipe in map(load, NAMES) if isinstance(recipe, Recipe)
-}
+RECIPES = {recipe.objective.name: recipe for recipe in map(load_pretraining, packaged.pretraining())}  # one of each
 
 
 @pytest.mark.parametrize("objective", RECIPES)

@@ -19,11 +19,12 @@ from data_prep.tokens import tokenizers
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import dag
-from pipeline.recipe.load import load_pretraining, read, recipes
-from pipeline.recipe.recipe import Recipe, model_of
+from pipeline.recipe.load import load_pretraining, recipes
+from pipeline.recipe.recipe import Recipe
 from pipeline.reports.findings import of_artifacts, of_recipe
 from pipeline.stage import Context
 from pipeline.store.store import Store
+from tests.pipeline import packaged
 
 SUMMARIES: dict[str, dict[str, Any]] = {
     "ingest": {"splits": {"train": {"documents": 9, "sentences": 9, "characters": 9}, "validation": {"documents": 1}}},
@@ -162,7 +163,7 @@ def test_words_that_are_not_found_are_told(text: str, options: list[str], said: 
     assert (len(findings) == 0) if said is None else re.search(said, findings[0].text), findings
 
 
-@pytest.mark.parametrize("name", [each.name for each in recipes() if model_of(read(each.name)[0]) is Recipe])
+@pytest.mark.parametrize("name", packaged.pretraining())
 def test_packaged_recipes_are_in_order(name: str, tmp_path: Path) -> None:
     scales = next(listing.scales for listing in recipes() if listing.name == name)
     for scale in scales or [None]:

@@ -12,9 +12,9 @@ import torch
 import yaml
 
 from data_prep.tokens.tokenizers import TokenizerConfig
-from pipeline.recipe.load import load, read, recipes
-from pipeline.recipe.recipe import Recipe, model_of
+from pipeline.recipe.load import load_pretraining
 from pipeline.reports.model_card import model_card
+from tests.pipeline import packaged
 from tests.training.inference.test_elsewhere import FAMILIES, exported
 from tests.training.objectives import test_electra, test_elmo
 from training.inference.encoding import open_encoder
@@ -79,8 +79,7 @@ def test_the_lines_of_a_card_run(name: str, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_every_network_of_text_that_a_recipe_trains_has_a_case() -> None:
-    pretraining = [each.name for each in recipes() if model_of(read(each.name)[0]) is Recipe]
-    trained_here = [recipe for name in pretraining if isinstance(recipe := load(name), Recipe)]
+    trained_here = [load_pretraining(name) for name in packaged.pretraining()]
     texts = [recipe for recipe in trained_here if recipe.data.kind == "text"]
     trained = {(recipe.network.architecture, recipe.objective.name) for recipe in texts}
     shown = {(architecture, family[0]) for architecture, family in CASES.values()}
