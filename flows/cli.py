@@ -293,6 +293,26 @@ def generate(
     generation.generate(model, prompt, file, out, decoding, batch, device, json)
 
 
+@app.command()
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder or artifact of a fine-tuned network, or a run (RUN/JOB).")
+    ],
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Rows, laid out as those it learned from.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="JSON lines (.jsonl) or Arrow (.arrow).")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="Column to read, where it has another name; may be repeated.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="table, squad, tokens or hub, where it is another one.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json: JsonOption = False,
+) -> None:
+    """Answer the rows of files with a fine-tuned network: labels, numbers, choices, or parts of their contexts."""
+    from flows import predict as prediction
+
+    prediction.predict(model, files, out, inputs or [], layout, device, json)
+
+
 CodecArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="Artifact or folder of a model trained with objective compression.")
 ]

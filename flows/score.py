@@ -31,7 +31,7 @@ from data_prep.sources.files import find
 from data_prep.sources.records import first_line
 from flows.boundary import flow, task
 from flows.machine.environment import prepare
-from flows.show.outputs import check_output
+from flows.show.outputs import check_output, written_whole
 from pipeline.home import Home
 from pipeline.recipe.load import load
 from pipeline.scoring import champion, score_files
@@ -77,7 +77,6 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
     detector, tally = open_any(model), Tally()
     sources = score_files.files_of(detector, files, downloads)
     check_output(out, (file.uri for file in sources))
-    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
 
     def batches() -> Any:
         for number, file in enumerate(sources, 1):
@@ -85,11 +84,8 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
                 yield batch
                 progress(f"file {number} of {len(sources)}, {tally.rows:,} rows, {tally.alarms:,} alarms")
 
-    try:
+    with written_whole(out) as draft:
         score_files.write(draft, batches())
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
     return tally
 
 

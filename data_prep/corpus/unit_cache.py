@@ -55,7 +55,8 @@ def make(folder: Path, key: str, write: Callable[[Path], dict[str, Any]]) -> dic
     folder.mkdir(parents=True, exist_ok=True)
     with _draft(folder) as draft:
         summary = write(draft)
-        files = {path.name: digest(mapped(path)) for path in sorted(draft.iterdir())}
+        paths = sorted(path for path in draft.rglob("*") if path.is_file())
+        files = {path.relative_to(draft).as_posix(): digest(mapped(path)) for path in paths}
         (draft / _INDEX).write_bytes(sealed({"summary": summary, "files": files}))
         _put(draft, folder / key)
     return summary

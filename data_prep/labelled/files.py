@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError, choices
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import Example, Head, Labelled
 from data_prep.labelled.layouts import table
 from data_prep.labelled.loading import load_task
 from data_prep.labelled.rows import Asked, Reading
@@ -39,6 +39,7 @@ _CLASSIFICATION = {"text", "text_pair", "label", "split"}
 _TAGGING = {"words", "tags", "split"}
 _OF_SUITE = ("suite", "of", "folder")
 _OF_TASKS = ("task", *_OF_SUITE)
+_READS = ("layout", "columns", "separator", "quotes", "encoding", "inputs", "choices", "id", "language", "max_rejects")
 
 
 class LabelledConfig(BaseModel):
@@ -116,6 +117,14 @@ class LabelledConfig(BaseModel):
             return suite.task(self.of or ""), suite.folder
         path = Path(self.task or "").expanduser()
         return read_task(path), path.parent
+
+    def reads(self, head: Head, in_pairs: bool) -> dict[str, Any]:
+        """How rows to predict are laid out, as settings of a task file: as those that are learned from."""
+        if self.is_task:
+            given = self.task_file()[0].model_dump(mode="json", exclude_defaults=True)
+            return {name: given[name] for name in _READS if name in given} | {"head": head}
+        inputs = {"tags": ["words"], "answer": ["context", "question"]}.get(head, ["text", "text_pair"][: 1 + in_pairs])
+        return {"head": head, "inputs": inputs, "encoding": self.encoding, "separator": self.delimiter}
 
 
 def load(

@@ -74,6 +74,16 @@ def load_files(task: TaskFile, folder: Path, name: str, cleaning: Cleaning | Non
     )
 
 
+def unlabelled(
+    task: TaskFile, folder: Path, name: str, reading: Reading, cleaning: Cleaning | None = None
+) -> Iterator[Example]:
+    """Rows of `predict`, one after another, without answers. reading: to which is added what is odd about them."""
+    reader = _Reader(task, folder, name, "predict", reading, cleaning)
+    for part in task.parts("predict"):
+        for draft in reader.drafts(part):
+            yield Example(**draft.content)
+
+
 def rows_of(task: TaskFile, split: str, folder: Path, wanted: Sequence[str]) -> Iterator[Row]:
     """The rows of a split as its files hold them. wanted: the columns that are used."""
     reading = Reading()

@@ -1,9 +1,11 @@
-"""Checks of output files before anything is computed for them."""
+"""Output files: checked before anything is computed for them, and written as a whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.errors import UserError
@@ -25,3 +27,14 @@ def check_output(out: Path, inputs: Iterable[str] = ()) -> Path:
     if out.exists() and any(path.exists() and path.samefile(out) for path in map(Path, inputs)):
         raise UserError(f"--out {out}: is one of the files that are read, and would be lost; name another one.")
     return out
+
+
+@contextmanager
+def written_whole(out: Path) -> Iterator[Path]:
+    """A file to write to, which takes the place of `out` at the end of the block, unless that fails."""
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        yield draft
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)

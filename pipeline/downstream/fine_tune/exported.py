@@ -8,7 +8,7 @@ rest.safetensors      the linear layer, and what `encoder/` does not hold
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save_file
 from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
 from data_prep.opening.files import UnfitError, checked, read_json
+from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.fine_tune.heads import Layout, Predicted, Shape, module_of, tokenizer_of
 from pipeline.downstream.fine_tune.scoring import scores_of
 from training.inference import opening
+from training.models.wrappers import autocast_forward
 from training.objectives.fine_tuning import FineTuning
 
 TASK, ENCODER, REST = "task.json", "encoder", "rest.safetensors"
@@ -38,6 +40,12 @@ class FineTuned:
     layout: Layout
     folder: Path
     framed: bool
+    cleaning: Cleaning
+    """What was done to the texts that it learned from."""
+    precision: str
+    """bf16 or fp32: that of its forward pass in training, and so of its answers."""
+    reads: Mapping[str, Any]
+    """How rows to predict are laid out: settings of a task file (`data_prep.labelled.task`)."""
 
     def predict(self, examples: Sequence[Example]) -> Predicted:
         """Answers to examples, and how sure each is, as an evaluation has them; what is too long is cut as there."""
@@ -66,6 +74,9 @@ def save(folder: Path, model: FineTuned) -> None:
         "layout": asdict(model.layout),
         "pooling": model.objective.pooling,
         "framed": model.framed,
+        "cleaning": asdict(model.cleaning),
+        "precision": model.precision,
+        "reads": dict(model.reads),
     }
     (folder / TASK).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     opened = open_fine_tuned(folder).objective.network.state_dict()
@@ -89,7 +100,8 @@ def open_fine_tuned(folder: Path | str, device: str = "cpu") -> FineTuned:
         if about.get("format") != FORMAT:
             raise UnfitError(f"{TASK} is not of format {FORMAT}")
         values = {**about["shape"], "labels": tuple(about["shape"]["labels"]), "scale": tuple(about["shape"]["scale"])}
-        shape, layout = Shape(**values), Layout(**about["layout"])
+        shape, layout, cleaning = Shape(**values), Layout(**about["layout"]), Cleaning(**about["cleaning"])
+        precision, reads = str(about["precision"]), dict(about["reads"])
         objective = _objective(folder, shape, about["pooling"])
         left = objective.network.load_state_dict(load_file(folder / REST), strict=False)
         if left.unexpected_keys:
@@ -97,4 +109,5 @@ def open_fine_tuned(folder: Path | str, device: str = "cpu") -> FineTuned:
     except (UnfitError, KeyError, TypeError, OSError) as error:
         raise UserError(f"{folder}: holds no fine-tuned network ({error}); name one that a job wrote.") from None
     objective.network.to(device).eval()
-    return FineTuned(objective, shape, layout, folder / ENCODER, bool(about["framed"]))
+    autocast_forward(objective.network, torch.device(device), precision)
+    return FineTuned(objective, shape, layout, folder / ENCODER, bool(about["framed"]), cleaning, precision, reads)

@@ -13,6 +13,7 @@ import torch
 
 from data_prep.labelled.examples import Example, Labelled
 from data_prep.rng import key
+from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.fine_tune import exported, metrics
 from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
@@ -64,7 +65,7 @@ class Trials:
         context: Context,
     ) -> None:
         self.job, self.seed, self.data, self.context = job, settings["seed"], data, context
-        self.precision = settings["precision"]
+        self.precision, self.cleaning = settings["precision"], Cleaning(**settings.get("cleaning", {}))
         self.placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
         own = pretrained.path / MODEL
         self.sources = {
@@ -173,9 +174,14 @@ class Trials:
         scores = metrics.scores(self.data, held_out.examples, predicted)
         scores |= metrics.scores_of_parts(self.data, held_out.examples, predicted)
         is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.labels), 0)
-        framed = self.job.pooling == "last"
-        kept = FineTuned(objective, self.shape, self.layout, source.folder, framed) if is_kept else None
-        return Trial(scores, predicted, kept)
+        return Trial(scores, predicted, self._fine_tuned(objective, source) if is_kept else None)
+
+    def _fine_tuned(self, objective: FineTuning, source: Source) -> FineTuned:
+        framed, examples = self.job.pooling == "last", self.data.splits["train"]
+        reads = self.job.data.reads(self.data.head, any(example.text_pair is not None for example in examples))
+        return FineTuned(
+            objective, self.shape, self.layout, source.folder, framed, self.cleaning, self.precision, reads
+        )
 
     def export(self, folder: Path) -> None:
         """Write the network that is kept."""
