@@ -42,6 +42,7 @@ def predict(
     if path.suffix not in (ARROW, JSON_LINES):
         raise UserError(f"--out {out}: ends in {path.suffix or 'nothing'}; name a file that ends in .jsonl or .arrow.")
     from pipeline.downstream.fine_tune.exported import open_fine_tuned
+    from pipeline.downstream.labelled_scores import named_as
 
     fine_tuned, reading = open_fine_tuned(folder, device), Reading()
     settings = {**fine_tuned.reads, "predict": [str(Path(file).expanduser().absolute()) for file in files]}
@@ -55,7 +56,7 @@ def predict(
         while examples := list(islice(rows, AT_ONCE)):
             predicted = fine_tuned.predict(examples)
             lines = [
-                {"id": example.id, "predicted": answer, "score": score}
+                {"id": example.id, "predicted": named_as(fine_tuned.shape, answer), "score": score}
                 for example, answer, score in zip(examples, predicted.answers, predicted.scores, strict=True)
             ]
             few = zip(examples, lines[: SHOWN - len(shown)], strict=False)

@@ -7,7 +7,7 @@ The form of a prediction depends on the head: the number of a label or choice, N
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from data_prep.labelled.examples import Example, Head, Labelled
 from pipeline.downstream import metrics
@@ -86,7 +86,17 @@ def truth_of(data: Labelled, example: Example) -> Any:
     return _TRUTH[data.head](data, example)
 
 
-def named_as(data: Labelled, prediction: Any) -> Any:
+class Answers(Protocol):
+    """What answers can be: of a data set, or of a network that was trained on one."""
+
+    @property
+    def head(self) -> Head: ...
+
+    @property
+    def labels(self) -> Sequence[str]: ...
+
+
+def named_as(data: Answers, prediction: Any) -> Any:
     """A prediction, in the form that metrics take."""
     if data.head == "class":
         return None if prediction is None else data.labels[prediction]

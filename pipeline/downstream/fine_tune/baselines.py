@@ -43,7 +43,7 @@ def majority(data: Labelled, train: Sequence[Example], test: Sequence[Example]) 
     """Always the most frequent label, or number of a choice."""
     if data.head == "choice":
         return [_commonest(example.label for example in train)] * len(test)
-    commonest = data.labels[_commonest(tag for example in train for tag in example.tags or (example.label,))]
+    commonest = _commonest(tag for example in train for tag in example.tags or (example.label,))
     return [commonest if data.head == "class" else [commonest] * len(example.words) for example in test]
 
 
@@ -59,7 +59,7 @@ def unigram(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -
             counts[word][tag] += 1
     best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
     other = _commonest(tag for example in train for tag in example.tags)
-    return [[data.labels[best.get(word, other)] for word in example.words] for example in test]
+    return [[best.get(word, other) for word in example.words] for example in test]
 
 
 def window(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
@@ -73,7 +73,7 @@ def window(data: Labelled, train: Sequence[Example], test: Sequence[Example]) ->
     model.fit(features, np.array([tag for example in train for tag in example.tags]))
     tags = model.predict([feature for example in test for feature in _window_features(example.words)])
     of_examples = Ragged.from_lengths(tags, [len(example.words) for example in test])
-    return [[data.labels[tag] for tag in of_examples.row(row).tolist()] for row in range(len(test))]
+    return [of_examples.row(row).tolist() for row in range(len(test))]
 
 
 def tfidf(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
@@ -86,7 +86,7 @@ def tfidf(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> 
         return majority(data, train, test)
     model = make_pipeline(_vectorizer(texts), LogisticRegression(C=10.0, max_iter=1000))
     model.fit(texts, np.array([example.label for example in train]))
-    return [data.labels[label] for label in model.predict([_text(example) for example in test])]
+    return model.predict([_text(example) for example in test]).tolist()
 
 
 def mean(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:

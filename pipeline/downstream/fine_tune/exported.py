@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
+from data_prep.opening import tensors
 from data_prep.opening.files import UnfitError, checked, read_json
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.fine_tune.heads import Layout, Predicted, Shape, module_of, tokenizer_of
@@ -103,7 +104,7 @@ def open_fine_tuned(folder: Path | str, device: str = "cpu") -> FineTuned:
         shape, layout, cleaning = Shape(**values), Layout(**about["layout"]), Cleaning(**about["cleaning"])
         precision, reads = str(about["precision"]), dict(about["reads"])
         objective = _objective(folder, shape, about["pooling"])
-        left = objective.network.load_state_dict(load_file(folder / REST), strict=False)
+        left = objective.network.load_state_dict(tensors.load(folder / REST), strict=False)
         if left.unexpected_keys:
             raise UnfitError(f"{REST} holds {left.unexpected_keys[0]}, which the network does not have")
     except (UnfitError, KeyError, TypeError, OSError) as error:

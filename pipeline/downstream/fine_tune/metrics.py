@@ -1,14 +1,13 @@
-"""The metrics of labelled tasks: those that the task names, or those of its head. Scores are shares, 0 to 1."""
+"""The metrics of labelled tasks: those of `labelled_scores`, and F1 of words. Scores are shares, 0 to 1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 from data_prep.labelled.examples import Example, Labelled
-from pipeline.downstream import metrics
-from pipeline.downstream.fine_tune.heads import Predicted, answers, module_of, shape_of
+from pipeline.downstream import labelled_scores
+from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.heads.words import OUTSIDE
 
 TAG_F1 = "F1"
@@ -16,28 +15,22 @@ TAG_F1 = "F1"
 
 def names_of(data: Labelled) -> tuple[str, ...]:
     """Names of metrics; the first counts. Of tags with an outside class that mark no chunks, F1 over the others."""
-    if data.metrics:
-        return data.metrics
-    if data.head == "tags":
-        return ("entity-f1",) if data.scheme else (TAG_F1,) if OUTSIDE in data.labels else ("accuracy",)
-    if data.head == "answer" and shape_of(data).unanswerable:
-        return answers.UNANSWERABLE_SCORES
-    return tuple(module_of(data.head).SCORES) if data.head != "score" else ("spearman", "pearson")
+    if data.head == "tags" and OUTSIDE in data.labels and not (data.metrics or data.scheme):
+        return (TAG_F1,)
+    return labelled_scores.metrics_of(data)
 
 
 def main_metric(data: Labelled) -> str:
     """The number that counts, as `scores` names it."""
-    names = {"squad": "f1", "squad-v2": "f1", "cmrc": "f1"}
+    names = {"squad": "f1", "squad-v2": "f1", "cmrc": "f1", "rouge": "rouge1"}
     return names.get(names_of(data)[0], names_of(data)[0])
 
 
 def scores(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> dict[str, float]:
     """Scores of answers to examples by name, shares of 1; `main_metric` is among them."""
-    names, truth = names_of(data), module_of(data.head).truth(shape_of(data), examples)
-    if names == (TAG_F1,):
-        return {TAG_F1: _tag_f1(data, truth, predicted.answers)}
-    labels = data.labels if data.head in ("class", "tags") else None
-    percent = metrics.scores(names, data.head, truth, predicted.answers, labels)
+    if names_of(data) == (TAG_F1,):
+        return {TAG_F1: _tag_f1(data, examples, predicted)}
+    percent = labelled_scores.scores_of(data, examples, predicted.answers)
     return {name: value / 100 for name, value in percent.items()}
 
 
@@ -57,10 +50,11 @@ def scores_of_parts(data: Labelled, examples: Sequence[Example], predicted: Pred
     return by_name
 
 
-def _tag_f1(data: Labelled, truth: Sequence[Any], said: Sequence[Any]) -> float:
+def _tag_f1(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> float:
     """Micro-averaged F1 of words, over all tags but the outside one."""
     from sklearn.metrics import f1_score
 
-    scored = [label for label in data.labels if label != OUTSIDE]
-    pair = (list(chain.from_iterable(values)) for values in (truth, said))
-    return float(f1_score(*pair, labels=scored, average="micro", zero_division=0))  # type: ignore[arg-type]
+    scored = [tag for tag, label in enumerate(data.labels) if label != OUTSIDE]
+    truth = list(chain.from_iterable(example.tags for example in examples))
+    said = list(chain.from_iterable(predicted.answers))
+    return float(f1_score(truth, said, labels=scored, average="micro", zero_division=0))  # type: ignore[arg-type]

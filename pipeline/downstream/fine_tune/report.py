@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import Labelled
 from pipeline.artifact import MODEL
-from pipeline.downstream import predictions_file
-from pipeline.downstream.fine_tune.heads import module_of
+from pipeline.downstream import labelled_scores, predictions_file
 from pipeline.downstream.fine_tune.job import PRETRAINED, SCRATCH, Config
-from pipeline.downstream.fine_tune.metrics import TAG_F1, main_metric, names_of
+from pipeline.downstream.fine_tune.metrics import main_metric
 from pipeline.gate import ENCODER, Candidate
 from pipeline.reports import data as figures
 from pipeline.reports.report import Figure, Report, Table
@@ -120,28 +120,21 @@ def _tables(
 
 
 def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path) -> None:
-    """What the pretrained network, with the most labels, predicts for the reported rows: a part for each seed."""
+    """What the pretrained network, with the most labels, predicts for the reported rows in each seed.
+
+    F1 of words, which is no metric of such files, is compared by accuracy there.
+    """
     examples = trials.reported()
-    truth = module_of(data.head).truth(trials.shape, examples)
-    ids = [example.id for example in examples]
-    if not all(ids) or len({(example.id, example.language, example.part) for example in examples}) < len(ids):
-        ids = predictions_file.content_ids([_texts(example) for example in examples])
+    if not all(example.id for example in examples):
+        texts = [[example.text, example.text_pair, *example.words, *example.choices] for example in examples]
+        ids = predictions_file.content_ids(texts)
+        examples = [replace(example, id=own) for example, own in zip(examples, ids, strict=True)]
     parts = []
     for seed, predicted in enumerate(trials.predicted[PRETRAINED, max(job.labels)]):
-        for language in sorted({example.language for example in examples}):
-            rows = [row for row, example in enumerate(examples) if example.language == language]
-            columns: list[Any] = [
-                [values[row] for row in rows] for values in (ids, truth, predicted.answers, predicted.scores)
-            ]
-            parts.append(predictions_file.Part(job.name, data.reported, seed, *columns, language=language))
-    names = names_of(data)
-    by_library = ("accuracy",) if names == (TAG_F1,) else names  # F1 of words is compared by accuracy
-    task = predictions_file.PredictedTask(data.head, by_library, tuple(data.labels))
-    predictions_file.write(folder / predictions_file.FILE, {job.name: task}, parts)
-
-
-def _texts(example: Example) -> list[str | None]:
-    return [example.text, example.text_pair, *example.words, *example.choices]
+        of_seed = (examples, predicted.answers, predicted.scores)
+        parts += labelled_scores.parts_of(job.name, data, data.reported, seed, *of_seed)
+    tasks = {part.task: labelled_scores.tasks_of(job.name, data)[part.task] for part in parts}
+    predictions_file.write(folder / predictions_file.FILE, tasks, parts)
 
 
 def _others(cells: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Table]:

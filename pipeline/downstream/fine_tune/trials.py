@@ -114,14 +114,10 @@ class Trials:
         return some(self.data.splits[self.data.reported], self.job.test_rows, self.seed)
 
     def remarks(self) -> list[str]:
-        """How many held-out rows did not fit, in sentences."""
-        lost = {"tags": "words of {} have no piece", "answer": "answers of {} are in no window as a whole"}
-        text = lost.get(self.data.head, f"rows of {{}} have over {self.job.length} tokens and are cut")
-        return [
-            f"by {folder}, {rows.cut:,} {text.format(f'the {len(rows.examples):,} examples of {split}')}"
-            for (folder, split, _), rows in self.held_out.items()
-            if rows.cut
-        ]
+        """What of held-out examples is in no row, in sentences."""
+        held_out = self.held_out.items()
+        texts = (f"{split} by {of}: {text}" for (of, split, _), rows in held_out for text in rows.remarks)
+        return list(dict.fromkeys(texts))
 
     def _rates(self, model: str) -> list[float]:
         scratch = self.job.scratch_lrs or self.job.lrs

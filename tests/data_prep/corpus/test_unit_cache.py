@@ -28,6 +28,17 @@ def test_a_unit_is_whole_or_absent(tmp_path: Path) -> None:
     assert unit_cache.make(tmp_path, "k", write) == {"n": 5}
 
 
+def test_a_unit_may_have_folders(tmp_path: Path) -> None:
+    def write(folder: Path) -> dict[str, Any]:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_text("whole")
+        return {"n": 1}
+
+    assert unit_cache.make(tmp_path, "k", write) == {"n": 1} == unit_cache.find(tmp_path, "k")
+    (tmp_path / "k" / "inner" / "file").write_text("spoilt")
+    assert unit_cache.find(tmp_path, "k") is None
+
+
 def test_units_of_no_use_are_collected(tmp_path: Path) -> None:
     for key in ("old", "new"):
         unit_cache.make(tmp_path, key, lambda folder: {"n": (folder / "a").write_text("some text")})

@@ -4,11 +4,9 @@
 
 `HEADS` names the module of each. A module has
 
-    SCORES       metrics of tasks that name none (`pipeline.downstream.metrics`)
     outputs      shape ↦ how many scores the network has at a place
     encode       (shape, examples, tokenizer, layout) ↦ `Encoded`
-    truth        (shape, examples) ↦ what metrics compare
-    predicted    (shape, `Encoded`, scores) ↦ the same of what the network says; and of each example how sure it is
+    predicted    (shape, `Encoded`, scores) ↦ `Predicted`
 
 and imports no torch.
 """
@@ -73,11 +71,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of examples. cut: examples of which something is in no row. more: what `predicted` needs besides."""
+    """Rows of examples. remarks: what of them is in no row, with numbers. more: what `predicted` needs besides."""
 
     rows: Rows
     examples: Sequence[Example]
-    cut: int = 0
+    remarks: Sequence[str] = ()
     more: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -89,7 +87,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Answers to examples, as metrics compare them. scores: of each how sure the network is of it, 0 to 1; or none."""
+    """Answers to examples, as `labelled_scores` has them, and how sure the network is of each: 0 to 1, or None."""
 
     answers: list[Any]
     scores: list[float | None]
@@ -121,6 +119,11 @@ def _frame(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
         pair=f"{bos}$A {eos} $B {eos}".strip(),
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in {bos.strip(), eos} - {""}],
     )
+
+
+def remark(count: int, total: int, text: str) -> list[str]:
+    """A remark with numbers, if there is anything to say."""
+    return [f"{count:,} of {total:,} {text}"] if count else []
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

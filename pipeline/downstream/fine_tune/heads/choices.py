@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -12,9 +11,7 @@ from tokenizers import Tokenizer
 from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
-
-SCORES = ("accuracy",)
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, remark, softmax
 
 
 def outputs(shape: Shape) -> int:
@@ -44,11 +41,8 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
         "segment": Ragged.from_lengths(segments, of_rows),
         "choice": lengths,
     }
-    return Encoded(rows, examples, len(cut))
-
-
-def truth(shape: Shape, examples: Sequence[Example]) -> list[Any]:
-    return [example.label for example in examples]
+    text = f"rows have choices of over {layout.length} tokens, which are cut"
+    return Encoded(rows, examples, remark(len(cut), len(examples), text))
 
 
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:

@@ -11,9 +11,7 @@ from tokenizers import Tokenizer
 from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
-
-SCORES = ("accuracy",)
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, remark, softmax
 
 
 def outputs(shape: Shape) -> int:
@@ -35,7 +33,8 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
         "input": Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32),
         "segment": Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8),
     }
-    return Encoded(rows, examples, sum(bool(encoding.overflowing) for encoding in encodings))
+    cut = sum(bool(encoding.overflowing) for encoding in encodings)
+    return Encoded(rows, examples, remark(cut, len(examples), f"rows have over {layout.length} tokens and are cut"))
 
 
 def as_input(example: Example) -> Any:
@@ -43,15 +42,9 @@ def as_input(example: Example) -> Any:
     return example.text if example.text_pair is None else (example.text, example.text_pair)
 
 
-def truth(shape: Shape, examples: Sequence[Example]) -> list[Any]:
-    if shape.head == "score":
-        return [example.score for example in examples]
-    return [shape.labels[example.label] for example in examples]
-
-
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     if shape.head == "score":
         mean, spread = shape.scale
         return Predicted((mean + spread * scores.values[:, 0].astype(np.float64)).tolist(), [None] * len(scores))
     shares = softmax(scores.values.astype(np.float64))
-    return Predicted([shape.labels[best] for best in shares.argmax(-1).tolist()], shares.max(-1).tolist())
+    return Predicted(shares.argmax(-1).tolist(), shares.max(-1).tolist())

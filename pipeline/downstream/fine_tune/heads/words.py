@@ -16,11 +16,9 @@ from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
 from data_prep.tokens.cleaning import without_cleaning
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, remark, softmax
 from pipeline.downstream.question_answering.windows import Frame, cut, is_counted, rows
 
-SCORES = ("accuracy",)
-CHUNK_SCORES = ("entity-f1",)
 OUTSIDE = "O"  # the tag of words that carry none
 
 
@@ -54,7 +52,7 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
     tags = np.concatenate([np.array(example.tags or (0,) * len(example.words), np.int64) for example in examples])
     of_rows["target_positions"] = Ragged.from_lengths(position[asked], lengths)
     of_rows["target_ids"] = Ragged.from_lengths(tags[number], lengths)
-    unread = len(tags) - len(number)  # words without a piece
+    unread = remark(len(tags) - len(number), len(tags), "words have no piece, and no label is asked for them")
     return Encoded(of_rows, examples, unread, {"word": number})
 
 
@@ -78,10 +76,6 @@ def _frame_of(tokenizer: Tokenizer) -> Frame:
     return Frame(tuple(encoding.ids[:first]), (), tuple(encoding.ids[last:]), segment, segment)
 
 
-def truth(shape: Shape, examples: Sequence[Example]) -> list[Any]:
-    return [[shape.labels[tag] for tag in example.tags] for example in examples]
-
-
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     """Words without a piece, such as invisible ones, are outside of everything, or have the first label."""
     shares = softmax(scores.values.astype(np.float64))
@@ -90,5 +84,5 @@ def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     sure = np.ones(len(tags))
     tags[encoded.more["word"]], sure[encoded.more["word"]] = shares.argmax(-1), shares.max(-1)
     of_examples, sures = (Ragged.from_lengths(values, lengths) for values in (tags, sure))
-    answers = [[shape.labels[tag] for tag in of_examples.row(row).tolist()] for row in range(len(lengths))]
+    answers = [of_examples.row(row).tolist() for row in range(len(lengths))]
     return Predicted(answers, [float(sures.row(row).mean()) for row in range(len(lengths))])

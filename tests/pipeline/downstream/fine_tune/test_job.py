@@ -19,7 +19,7 @@ from data_prep.shards.rows import Ragged, Rows, ragged
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
 from data_prep.tokens.tokenizers import load as load_tokenizer
-from pipeline.downstream import predictions_file
+from pipeline.downstream import labelled_scores, predictions_file
 from pipeline.downstream.fine_tune import baselines, checks, metrics, report
 from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
 from pipeline.downstream.fine_tune.exported import open_fine_tuned
@@ -37,8 +37,10 @@ from training.data import MemoryTable
 from training.inference.networks.text import open_trainable
 from training.objectives.fine_tuning import FineTuning
 
-TAGGED = Labelled("tagging", ["O", "X", "Y"], {"train": []}, "made up", "CC0-1.0", "none")
-NAMED = Labelled("classification", ["a", "b"], {"train": []}, "made up", "CC0-1.0", "none")
+SPLITS: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
+TAGGED = Labelled("tagging", ["O", "X", "Y"], SPLITS, "made up", "CC0-1.0", "none")
+TAGS = Labelled("tagging", ["O", "VERB"], SPLITS, "made up", "CC0-1.0", "none")
+NAMED = Labelled("classification", ["a", "b"], SPLITS, "made up", "CC0-1.0", "none")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def tagged(*tags: int) -> list[Example]:
     return [Example(words=("w",) * len(tags), tags=tags)]
 
 
-def said(*labels: str) -> Predicted:
+def said(*labels: int) -> Predicted:
     return Predicted([list(labels)], [None])
 
 
@@ -76,36 +78,36 @@ def test_tags_are_scored_by_micro_f1_without_the_outside_class() -> None:
     truth = tagged(0, 0, 1, 1, 2, 2)
     assert metrics.main_metric(TAGGED) == "F1"
     # X: 1 right of 3 said and 2 true; Y: 1 right of 1 said and 2 true. Micro: 2 right of 4 said and 4 true.
-    assert metrics.scores(TAGGED, truth, said("O", "X", "X", "O", "Y", "X")) == {"F1": pytest.approx(0.5)}
-    assert metrics.scores(TAGGED, truth, said(*"OOOOOO")) == {"F1": 0.0}
-    assert metrics.scores(TAGGED, truth, said("O", "O", "X", "X", "Y", "Y")) == {"F1": 1.0}
+    assert metrics.scores(TAGGED, truth, said(0, 1, 1, 0, 2, 1)) == {"F1": pytest.approx(0.5)}
+    assert metrics.scores(TAGGED, truth, said(0, 0, 0, 0, 0, 0)) == {"F1": 0.0}
+    assert metrics.scores(TAGGED, truth, said(0, 0, 1, 1, 2, 2)) == {"F1": 1.0}
 
 
 def test_labels_without_an_outside_class_are_scored_by_accuracy() -> None:
     assert metrics.main_metric(NAMED) == "accuracy"
     examples = [Example(text="t", label=label) for label in (0, 1, 1, 0)]
-    assert metrics.scores(NAMED, examples, Predicted(["a", "b", "a", None], [None] * 4)) == {"accuracy": 0.5}
+    assert metrics.scores(NAMED, examples, Predicted([0, 1, 0, None], [None] * 4)) == {"accuracy": 0.5}
 
 
 def test_baselines(tmp_path: Path) -> None:
     rows = [Example(words=("a", "b", "c"), tags=(1, 0, 0)), Example(words=("a", "d", "c"), tags=(1, 0, 2))]
     test = [Example(words=("a", "c", "new"), tags=(1, 0, 0))]
-    assert baselines.majority(TAGGED, rows, test) == [["O", "O", "O"]]
-    assert baselines.unigram(TAGGED, rows, test) == [["X", "O", "O"]]
-    assert baselines.window(TAGGED, rows * 20, test)[0][0] == "X"
+    assert baselines.majority(TAGGED, rows, test) == [[0, 0, 0]]
+    assert baselines.unigram(TAGGED, rows, test) == [[1, 0, 0]]
+    assert baselines.window(TAGGED, rows * 20, test)[0][0] == 1
     texts = [Example(text="good fine", label=0), Example(text="bad poor", label=1)]
-    assert baselines.tfidf(NAMED, texts * 5, texts) == ["a", "b"]
-    assert baselines.tfidf(NAMED, texts[1:], texts) == ["b", "b"], "a draw of one label"
+    assert baselines.tfidf(NAMED, texts * 5, texts) == [0, 1]
+    assert baselines.tfidf(NAMED, texts[1:], texts) == [1, 1], "a draw of one label"
     unspaced = [Example(text="好好好", label=0), Example(text="坏坏坏", label=1)]
-    assert baselines.tfidf(NAMED, unspaced * 5, unspaced) == ["a", "b"]
-    scored = Labelled("regression", [], {}, "made up", "CC0-1.0", "none")
+    assert baselines.tfidf(NAMED, unspaced * 5, unspaced) == [0, 1]
+    scored = Labelled("regression", [], SPLITS, "made up", "CC0-1.0", "none")
     pairs = [
         Example(text="a cat sat", text_pair="a cat sat", score=5.0),
         Example(text="a cat", text_pair="no", score=0.0),
     ]
     assert baselines.mean(scored, pairs, pairs) == [2.5, 2.5]
     assert baselines.similarity(scored, pairs, pairs) == pytest.approx([5.0, 0.0])
-    asked = Labelled("choice", [], {}, "made up", "CC0-1.0", "none")
+    asked = Labelled("choice", [], SPLITS, "made up", "CC0-1.0", "none")
     which = [Example(text="the cat sat down", choices=("a dog", "the cat"), label=1)]
     assert baselines.overlap(asked, which, which) == baselines.majority(asked, which, which) == [1]
     assert {task: tuple(methods) for task, methods in baselines.METHODS.items()} == BASELINES
@@ -122,7 +124,7 @@ def test_paired_differences_and_verdict(tmp_path: Path) -> None:
         {"model": "scratch", "kind": "network", "labels": 10, "scores": [0.5, 0.45, 0.4], "lr": 1e-3},
     ]
     job = _job(Path("x"), labels=[10], seeds=3)
-    data = Labelled("tagging", ["O", "X"], {"validation": [], "test": []}, "d", "l", "p")
+    data = Labelled("tagging", ["O", "X"], SPLITS, "d", "l", "p")
     built = report.build(job, data, cells, "fp32", {"seed": 0}, tmp_path)
     pair = built.notes["paired"][0]
     assert pair["mean"] == pytest.approx(0.4) and pair["wins"] == 3 and pair["clear"]
@@ -140,7 +142,7 @@ def test_paired_differences_and_verdict(tmp_path: Path) -> None:
 def test_only_the_pretrained_encoder_is_proposed(tmp_path: Path) -> None:
     cells = [{"model": "scratch", "kind": "network", "labels": 10, "scores": [0.5, 0.6], "lr": 1e-3}]
     job = _job(Path("x"), labels=[10], models=["scratch"])
-    data = Labelled("tagging", ["O", "X"], {"validation": [], "test": []}, "d", "l", "p")
+    data = Labelled("tagging", ["O", "X"], SPLITS, "d", "l", "p")
     built = report.build(job, data, cells, "fp32", {}, tmp_path)
     assert built.candidates == [] and built.verdict == "With 10 labels scratch is best: F1 0.550."
 
@@ -204,7 +206,9 @@ def test_the_job_learns_and_reports(
     config = LabelledConfig(path=str(tmp_path / "rows.jsonl"))
     examples = some(load(config, tmp_path).splits["test"], 32, 0)
     again = open_fine_tuned(out / "fine-tuned").predict(examples)
-    assert again.answers == list(part.predicted) and again.scores == pytest.approx(part.scores, abs=1e-6)
+    assert [labelled_scores.named_as(TAGS, answer) for answer in again.answers] == list(
+        part.predicted
+    ) and again.scores == pytest.approx(part.scores, abs=1e-6)
     assert task.head == "tags" and list(part.truth[0]) == ["O", "O", "VERB", "O", "O"] and 0 < part.scores[0] <= 1  # type: ignore[index,operator]
     drawn = {(cell["model"], cell["labels"]): cell["mean"] for cell in curve}
     assert drawn == {name: cell["mean"] for name, cell in cells.items()}
@@ -360,7 +364,7 @@ def test_positions_are_counted_as_the_architecture_counts_them(recipe: Any, tmp_
 
 def test_rows_that_are_cut_are_counted(tokenizer: Path) -> None:
     examples = [Example(text="the river " * number, label=0) for number in (1, 9, 20)]
-    assert encode(NAMED, examples, tokenizer, 16).cut == 2
+    assert encode(NAMED, examples, tokenizer, 16).remarks == ["2 of 3 rows have over 16 tokens and are cut"]
 
 
 @pytest.mark.parametrize(
@@ -380,7 +384,7 @@ def test_rows_for_a_last_token_end_with_one(roles: Any, single: str, pair: str, 
     texts_of_rows = [" ".join(map(opened.id_to_token, rows.row(number).tolist())) for number in (0, 1)]  # type: ignore[union-attr]
     assert texts_of_rows == [single.format(**texts), pair.format(**texts)]
     cut = encode(NAMED, [Example(text="on a log " * 9, label=0)], tmp_path, 8, framed=True)
-    assert cut.cut == 1 and cut.rows["input"].row(0)[-1] == rows.row(0)[-1]  # type: ignore[union-attr]
+    assert cut.remarks and cut.rows["input"].row(0)[-1] == rows.row(0)[-1]  # type: ignore[union-attr]
 
 
 def test_a_decoder_is_not_asked_at_its_first_token(recipe: Any, tmp_path: Path) -> None:

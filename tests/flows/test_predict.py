@@ -1,0 +1,114 @@
+"""`sesame predict`: rows of files are answered as they were in the evaluation, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tokenizers import Tokenizer, models
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from data_prep.errors import UserError
+from data_prep.tokens.cleaning import Cleaning
+from flows import predict
+from pipeline.downstream.fine_tune import exported
+from pipeline.downstream.fine_tune.heads import Layout, Shape
+from pipeline.home import Home
+from training.inference.networks.text import open_trainable
+from training.objectives.fine_tuning import FineTuning
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("network")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=8, max_position_embeddings=24, **sizes)).save_pretrained(folder)
+    vocabulary = {name: number for number, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d"])}
+    inner = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return folder
+
+
+def kept(network: Path, folder: Path, shape: Shape, **reads: Any) -> exported.FineTuned:
+    """A fine-tuned network of random weights, in `folder`/fine-tuned, as a job leaves one."""
+    objective = FineTuning(open_trainable(network), shape.head, len(shape.labels) or 1)
+    settings = {"head": shape.head, "inputs": ["text"], **reads}
+    made = exported.FineTuned(objective, shape, Layout(16, 5), network, False, Cleaning(), "fp32", settings)
+    exported.save(folder / "fine-tuned", made)
+    return made
+
+
+def asked(model: Path | str, files: list[Path], out: Path, **options: Any) -> None:
+    values = {"inputs": [], "layout": None, "device": "cpu", "as_json": False, **options}
+    predict.predict(str(model), list(map(str, files)), str(out), **values)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".arrow"])
+def test_rows_are_answered_in_their_order(
+    network: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(predict, "AT_ONCE", 2)
+    made = kept(network, tmp_path, Shape("class", ("no", "yes")))
+    rows, out = tmp_path / "rows.tsv", tmp_path / f"out{suffix}"
+    rows.write_text("text\tother\n" + "".join(f"{text}\t1\n" for text in ("a", "b c", "d d d", "a b", "c")))
+    asked(tmp_path, [rows], out)
+    if suffix == ".jsonl":
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+    else:
+        with pa.OSFile(str(out)) as file:
+            lines = pa.ipc.open_file(file).read_all().to_pylist()
+        lines = [{**line, "predicted": line["predicted"][0]} for line in lines]
+    examples: Any = [SimpleNamespace(text=text, text_pair=None, label=-1) for text in ("a", "b c", "d d d", "a b", "c")]
+    wanted = made.predict(examples)
+    assert [line["id"] for line in lines] == [f"rows.tsv:{number}" for number in range(2, 7)]
+    assert [line["predicted"] for line in lines] == [("no", "yes")[answer] for answer in wanted.answers]
+    assert [line["score"] for line in lines] == pytest.approx(wanted.scores, abs=1e-6)
+    assert "5 rows" in capsys.readouterr().out and not list(tmp_path.glob(".out*"))
+
+
+def test_a_row_that_cannot_be_read_leaves_no_file_and_the_old_one(network: Path, tmp_path: Path) -> None:
+    kept(network, tmp_path, Shape("class", ("no", "yes")))
+    rows, out = tmp_path / "rows.tsv", tmp_path / "out.jsonl"
+    rows.write_text("text\tx\na\t1\n\t2\n")
+    out.write_text("older\n")
+    with pytest.raises(UserError, match=r"rows.tsv line 3"):
+        asked(tmp_path, [rows], out)
+    assert out.read_text() == "older\n" and not list(tmp_path.glob(".out*"))
+    with pytest.raises(UserError, match=r"has no 'text'.*it has sentence"):
+        rows.write_text("sentence\na\n")
+        asked(tmp_path, [rows], out)
+    asked(tmp_path, [rows], out, inputs=["sentence"])
+    assert len(out.read_text().splitlines()) == 1
+    with pytest.raises(UserError, match=r"ends in .csv; name a file that ends in .jsonl or .arrow"):
+        asked(tmp_path, [rows], tmp_path / "out.csv")
+
+
+def test_words_have_labels_each_and_questions_answers(network: Path, tmp_path: Path) -> None:
+    kept(network, tmp_path / "tags", Shape("tags", ("O", "X")), inputs=["words"])
+    (tmp_path / "rows.jsonl").write_text('{"words": ["a", "b", "c"]}\n')
+    asked(tmp_path / "tags", [tmp_path / "rows.jsonl"], tmp_path / "out.jsonl")
+    (line,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert len(line["predicted"]) == 3 and set(line["predicted"]) <= {"O", "X"}
+
+
+def test_networks_are_found_by_run_and_job(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESAME_HOME", str(tmp_path / "home"))
+    stages = {name: SimpleNamespace(path=str(tmp_path / name), artifact=name) for name in ("one", "two", "report")}
+    for name in stages:
+        (tmp_path / name).mkdir()
+    kept(network, tmp_path / "one", Shape("class", ("no", "yes")))
+    monkeypatch.setattr(predict, "find", lambda runs, name: SimpleNamespace(stages=stages))
+    assert Home.find().path == tmp_path / "home"
+    assert predict.model_of("last") == predict.model_of("last/one") == tmp_path / "one" / "fine-tuned"
+    with pytest.raises(UserError, match="last/two: holds no fine-tuned network"):
+        predict.model_of("last/two")
+    kept(network, tmp_path / "two", Shape("class", ("no", "yes")))
+    with pytest.raises(UserError, match="last: name one of its jobs: last/one, last/two"):
+        predict.model_of("last")
+    (tmp_path / "two" / "fine-tuned" / "task.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no fine-tuned network"):
+        exported.open_fine_tuned(tmp_path / "two" / "fine-tuned")
