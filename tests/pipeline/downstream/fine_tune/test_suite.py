@@ -173,12 +173,9 @@ def test_it_is_first_on_the_page_in_mlflow_and_in_the_terminal(tmp_path: Path) -
 
 
 def test_rows_of_parts_and_languages_are_scored_apart() -> None:
-    data = Labelled("classification", ["a", "b"], {"train": []}, "made up", "CC0-1.0", "none")
+    splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
+    data = Labelled("classification", ["a", "b"], splits, "made up", "CC0-1.0", "none")
     rows = [Example(text="t", label=0, part=part, language=language) for part in ("x", "") for language in ("de", "en")]
-    answers = Predicted([metrics_answer(data, label) for label in (0, 1, 0, 1)], [None] * 4)
+    answers = Predicted([0, 1, 0, 1], [None] * 4)
     assert metrics.scores_of_parts(data, rows, answers) == {"accuracy/x": 0.5, "accuracy/de": 1.0, "accuracy/en": 0.0}
     assert metrics.scores_of_parts(data, rows[2:3], Predicted(answers.answers[2:3], [None])) == {}
-
-
-def metrics_answer(data: Labelled, label: int) -> Any:
-    return data.labels[label]
