@@ -54,17 +54,32 @@ class TaskEncoder(Protocol):
 
 
 class FineTuningNetwork(nn.Module):
-    """An encoder and a linear layer of `outputs` scores: at `target_positions`, on means of rows, or everywhere."""
+    """An encoder and a linear layer of `outputs` scores: at `target_positions`, on means of rows, or everywhere.
 
-    def __init__(self, encoder: TaskEncoder, outputs: int, pooling: Pooling, dropout: float) -> None:
+    frozen: the encoder learns nothing.
+    """
+
+    def __init__(
+        self, encoder: TaskEncoder, outputs: int, pooling: Pooling, dropout: float, frozen: bool = False
+    ) -> None:
         super().__init__()
         config: Any = getattr(encoder.network, "config", None)
         self.encoder = encoder.network
         self.pooling, self.takes_mask = pooling, bool(accepted(encoder.network, MASK))
+        self.frozen = frozen
+        if frozen:
+            self.encoder.requires_grad_(False)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(encoder.width, outputs)
         nn.init.normal_(self.classifier.weight, std=float(getattr(config, "initializer_range", 0.02)))
         nn.init.zeros_(self.classifier.bias)
+
+    def train(self, mode: bool = True) -> FineTuningNetwork:
+        """A frozen encoder stays as it is when it is used: without dropout."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
 
     def forward(self, target_positions: Tensor | None = None, **inputs: Tensor) -> Tensor:
         """Scores in fp32: [M, outputs] at M flat positions, [B, outputs] of means, [B, L, outputs] of all.

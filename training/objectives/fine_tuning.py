@@ -38,6 +38,7 @@ class FineTuning(BaseObjective):
 
     outputs: number of labels (class, tags). pooling: the vector of a row, of heads that give one score or one label
     for it: its first position, its mean, or its last position. weights: of the labels, [outputs]; None: all alike.
+    frozen: the linear layer alone is trained (a probe).
     """
 
     unit = "tokens"
@@ -51,6 +52,7 @@ class FineTuning(BaseObjective):
         pooling: Pooling = "cls",
         dropout: float = 0.1,
         weights: np.ndarray | None = None,
+        frozen: bool = False,
     ) -> None:
         from training.models.fine_tuning import FineTuningNetwork
 
@@ -58,7 +60,7 @@ class FineTuning(BaseObjective):
         of_row = "mean" if pooling == "mean" else "positions"
         how = "positions" if head == "tags" else "all" if head == "answer" else of_row
         self.encoder, self.head, self.pooling = encoder, head, pooling
-        self.network = FineTuningNetwork(encoder, numbers.get(head, outputs), how, dropout)
+        self.network = FineTuningNetwork(encoder, numbers.get(head, outputs), how, dropout, frozen)
         self.label_weights = None if weights is None else torch.from_numpy(np.asarray(weights, np.float32))
 
     def networks(self) -> dict[str, nn.Module]:

@@ -42,7 +42,7 @@ def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
 def remarks(job: Config, data: Labelled) -> list[str]:
     """What is odd about labelled data, in sentences with numbers."""
     available, texts = len(data.splits["train"]), list(checks.remarks(data))
-    if data.reported == "validation" and max(len(job.lrs), len(job.scratch_lrs)) > 1:
+    if data.reported == "validation" and max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1:
         texts.append(
             "learning rates are chosen on the rows that are reported, for there is no test: scores are flattered"
         )

@@ -35,7 +35,7 @@ VERSION = 3
 FINE_TUNED = "fine-tuned"  # the folder of the network that is kept
 READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
-PRETRAINED, SCRATCH = OWN = ("pretrained", "scratch")  # models of the recipe's network
+PRETRAINED, SCRATCH, FROZEN = OWN = ("pretrained", "scratch", "frozen")  # models of the recipe's network
 BASELINES: dict[Task, tuple[str, ...]] = {
     "classification": ("majority", "tfidf"),
     "tagging": ("majority", "unigram", "window"),
@@ -76,6 +76,8 @@ class Config(JobConfig):
     """Peak learning rates tried from pretrained weights."""
     scratch_lrs: list[float] = Field(default_factory=list)
     """Peak learning rates tried from random weights; empty: those of `lrs`."""
+    frozen_lrs: list[float] = Field(default_factory=list)
+    """Peak learning rates tried for the linear layer on the frozen network; empty: those of `lrs`."""
     validation_rows: int = Field(ge=1)
     """Rows that choose settings."""
     test_rows: int = Field(ge=1)
@@ -83,7 +85,8 @@ class Config(JobConfig):
     baselines: list[str] = Field(default_factory=list)
     """Methods without a network to compare with."""
     models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
-    """Networks to fine-tune: pretrained, scratch, or folders that `transformers` can open."""
+    """Networks to fine-tune: pretrained; scratch, its shape with random weights; frozen, under which the linear layer
+    alone learns; or folders that `transformers` can open."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

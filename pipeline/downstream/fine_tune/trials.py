@@ -19,7 +19,7 @@ from pipeline.downstream.fine_tune import exported, metrics
 from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
-from pipeline.downstream.fine_tune.job import FINE_TUNED, OWN, PRETRAINED, Config
+from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, OWN, PRETRAINED, SCRATCH, Config
 from pipeline.downstream.fine_tune.scoring import scores_of
 from pipeline.downstream.finished import once
 from pipeline.stage import Context
@@ -47,10 +47,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's weights and tokenizer come from; `scratch` keeps the shape and drops the weights."""
+    """Where a model's weights and tokenizer come from; `scratch` keeps the shape and drops the weights, `frozen` keeps
+    the weights as they are."""
 
     folder: Path
-    scratch: bool
+    scratch: bool = False
+    frozen: bool = False
 
 
 class Trials:
@@ -69,7 +71,8 @@ class Trials:
         self.placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
         own = pretrained.path / MODEL
         self.sources = {
-            model: Source(own if model in OWN else Path(model).expanduser(), model == "scratch") for model in job.models
+            model: Source(own if model in OWN else Path(model).expanduser(), model == SCRATCH, model == FROZEN)
+            for model in job.models
         }
         self.head, self.shape, self.main = module_of(data.head), shape_of(data), metrics.main_metric(data)
         overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
@@ -120,8 +123,8 @@ class Trials:
         return list(dict.fromkeys(texts))
 
     def _rates(self, model: str) -> list[float]:
-        scratch = self.job.scratch_lrs or self.job.lrs
-        return list(scratch if model == "scratch" else self.job.lrs)
+        own = {SCRATCH: self.job.scratch_lrs, FROZEN: self.job.frozen_lrs}
+        return own.get(model) or self.job.lrs
 
     def trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> Trial:
         """Fine-tune once and score on `split`, unless an earlier attempt at the job has (`finished`)."""
@@ -149,7 +152,7 @@ class Trials:
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
         outputs = self.head.outputs(self.shape)
-        objective = FineTuning(self._encoder(source), self.data.head, outputs, self.job.pooling)
+        objective = FineTuning(self._encoder(source), self.data.head, outputs, self.job.pooling, frozen=source.frozen)
         config = TrainConfig(
             global_batch=min(self.job.batch, len(rows)),
             steps=self.job.steps,

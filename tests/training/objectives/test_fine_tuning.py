@@ -176,6 +176,18 @@ def test_every_head_learns_and_so_does_its_encoder(head: Any) -> None:
     assert not torch.equal(built.network.encoder.get_input_embeddings().weight, embeddings)  # type: ignore[operator]
 
 
+def test_under_a_frozen_encoder_the_linear_layer_learns_alone() -> None:
+    torch.manual_seed(0)
+    built = FineTuning(encoder(), "class", 3, dropout=0.0, frozen=True)
+    before = {name: tensor.clone() for name, tensor in built.network.state_dict().items()}
+    first, last = learned(built, rows())
+    assert last < 0.8 * first
+    moved = {name for name, tensor in built.network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"classifier.weight", "classifier.bias"}
+    built.network.train()
+    assert built.network.dropout.training and not built.network.encoder.training
+
+
 def test_frames_of_sound_are_classified_by_the_same_objective(tmp_path: Path) -> None:
     facts = DataFacts("sound", ("input",), (BANDS,), 50)
     objective: Any = objectives.build(ObjectiveConfig(name="masked-frames"), {"model": FRAMES}, facts, "cpu")
