@@ -61,6 +61,8 @@ class Part(Settings):
     """Input columns; null: as the task's others."""
     label: str | None = None
     """Column with the answer; null: as the task's others."""
+    submit: str = Field(default="", pattern=r"^[\w.-]*$")
+    """Of `predict`, the name of the file of predictions that a test server asks for; empty: the task's name."""
 
     @field_validator("only", mode="before")
     @classmethod

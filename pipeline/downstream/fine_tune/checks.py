@@ -48,6 +48,8 @@ def remarks(job: Config, data: Labelled) -> list[str]:
         )
     if max(job.labels) > available:
         texts.append(f"labels asks for {max(job.labels):,} rows, and train has {available:,}")
+    if job.submission and not data.splits.get("predict"):
+        texts.append("submission asks for files for a test server, and there are no rows of predict")
     return [f"downstream {job.name}: {text}" for text in texts]
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from data_prep.errors import UserError, choices
 from data_prep.labelled.examples import Task
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 VERSION = 3
 FINE_TUNED = "fine-tuned"  # the folder of the network that is kept
+SUBMISSION = "submission"  # the folder of files for test servers
 READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
 PRETRAINED, SCRATCH, FROZEN = OWN = ("pretrained", "scratch", "frozen")  # models of the recipe's network
@@ -87,6 +88,14 @@ class Config(JobConfig):
     models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
     """Networks to fine-tune: pretrained; scratch, its shape with random weights; frozen, under which the linear layer
     alone learns; or folders that `transformers` can open."""
+    submission: bool = False
+    """Whether the pretrained network's predictions for rows without labels (`predict` of a task) are written as test
+    servers ask for them: after training with the most labels, in the first seed."""
+
+    @model_serializer(mode="wrap")
+    def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = dump(self)
+        return values if self.submission else {name: values[name] for name in values if name != "submission"}
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -96,6 +105,8 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield from length_problems(recipe, job, job.length)
         if recipe.network is not None:
             yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
+    if job.submission and PRETRAINED not in job.models:
+        yield ".submission", f"is of the network {PRETRAINED}, which models leaves out"
     for index, name in enumerate(job.baselines):
         if name not in BASELINES[job.task]:
             yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; {choices(name, BASELINES[job.task])}"
@@ -180,5 +191,8 @@ def run(
     if PRETRAINED in job.models:
         report.write_predictions(job, data, trials, out_dir)
         trials.export(out_dir / FINE_TUNED)
+        if job.submission and data.splits.get("predict"):
+            files = trials.submit(job.data.task_file()[0], out_dir / SUBMISSION)
+            made = report.with_submission(made, [f"{SUBMISSION}/{file}" for file in files])
         made = replace(made, predictions=predictions_file.FILE)
     return made if served else replace(made, candidates=[])

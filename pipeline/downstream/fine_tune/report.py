@@ -119,6 +119,12 @@ def _tables(
     return tables
 
 
+def with_submission(report: Report, files: Sequence[str]) -> Report:
+    """The report, with files that were written for a test server."""
+    about = f"{report.about}\n\nPredictions for rows without labels, for a test server: {', '.join(files)}."
+    return replace(report, about=about, notes={**report.notes, "submission": list(files)})
+
+
 def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path) -> None:
     """What the pretrained network, with the most labels, predicts for the reported rows in each seed.
 

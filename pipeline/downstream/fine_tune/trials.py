@@ -12,16 +12,18 @@ from typing import Any
 import torch
 
 from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.task import TaskFile
 from data_prep.rng import key
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
-from pipeline.downstream.fine_tune import exported, metrics
+from pipeline.downstream.fine_tune import exported, metrics, submission
 from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, OWN, PRETRAINED, SCRATCH, Config
 from pipeline.downstream.fine_tune.scoring import scores_of
 from pipeline.downstream.finished import once
+from pipeline.downstream.labelled_scores import named_as
 from pipeline.stage import Context
 from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable
@@ -188,6 +190,21 @@ class Trials:
             exported.save(folder, self.kept)
         elif self.kept is not None:
             shutil.copytree(self.kept, folder)
+
+    def submit(self, task: TaskFile, folder: Path) -> list[str]:
+        """Write what the network that is kept predicts for the rows without labels; names of the files."""
+        examples = self.data.splits["predict"]
+        assert self.kept is not None
+        self.context.progress(f"predicting {len(examples):,} rows without labels")
+        model = self.kept if isinstance(self.kept, FineTuned) else exported.open_fine_tuned(self.kept)
+        scores = [example.score for example in self.data.splits["train"] if example.score is not None]
+        bounds = (min(scores, default=0.0), max(scores, default=0.0))
+        predicted = model.predict(examples)
+        pairs = zip(predicted.answers, predicted.scores, strict=True)
+        no_answer = [float(not answer) if sure is None else 1 - sure for answer, sure in pairs]
+        probabilities = no_answer if self.shape.unanswerable else None
+        answers = [named_as(self.shape, answer) for answer in predicted.answers]
+        return submission.write(self.job.name, task, examples, answers, folder, bounds, probabilities)
 
     def _held_out(self, folder: Path, split: str, most: int) -> Encoded:
         key = (folder, split, most)

@@ -1,0 +1,155 @@
+"""Files for test servers: names, columns and labels are those that GLUE and SQuAD ask for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from data_prep.labelled.examples import Example
+from data_prep.labelled.suite import open_suite
+from data_prep.labelled.task import TaskFile, task_of
+from data_prep.tokens.cleaning import Cleaning
+from pipeline.downstream.fine_tune import report
+from pipeline.downstream.fine_tune.exported import open_fine_tuned
+from pipeline.downstream.fine_tune.job import Config, needs
+from pipeline.downstream.fine_tune.submission import write
+from pipeline.downstream.labelled_scores import named_as
+from pipeline.reports.report import read
+from pipeline.stage import Context
+from pipeline.stages import job as job_stage
+
+HEADER = "index\tprediction\n"
+PAIRS = "index\tsentence1\tsentence2"
+
+
+def of_glue(folder: Path, task: str, files: dict[str, str]) -> tuple[TaskFile, list[Example]]:
+    """A task of GLUE, with rows to predict as they lie in the official folders."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    suite = open_suite("glue", folder)
+    return suite.task(task), suite.load(task).splits["predict"]
+
+
+def written(folder: Path, task: TaskFile, examples: list[Example], answers: list[Any], **more: Any) -> dict[str, str]:
+    files = write("name", task, examples, answers, folder / "out", **more)
+    assert sorted(files) == sorted(path.name for path in (folder / "out").iterdir())
+    return {name: (folder / "out" / name).read_text() for name in files}
+
+
+def test_rte_has_its_own_index_and_labels_by_name(tmp_path: Path) -> None:
+    rows = f"{PAIRS}\tlabel\n0\ta\tb\tentailment\n1\tc\td\tnot_entailment\n"
+    hidden = f"{PAIRS}\n7\ta\tx\n8\tb\ty\n"
+    files = {"RTE/train.tsv": rows, "RTE/dev.tsv": rows.replace("a\tb", "e\tf"), "RTE/test.tsv": hidden}
+    answers = ["not_entailment", "entailment"]
+    assert written(tmp_path, *of_glue(tmp_path, "rte", files), answers) == {
+        "RTE.tsv": f"{HEADER}7\tnot_entailment\n8\tentailment\n"
+    }
+
+
+def test_cola_is_numbered_by_its_lines_and_has_labels_as_its_files_do(tmp_path: Path) -> None:
+    rows = "gj04\t1\t\tFine.\ngj04\t0\t*\tNot fine is.\n"
+    hidden = "index\tsentence\n0\tOne.\n1\tTwo.\n2\tThree.\n"
+    files = {"CoLA/train.tsv": rows, "CoLA/dev.tsv": rows, "CoLA/test.tsv": hidden}
+    answers = ["acceptable", "unacceptable", "acceptable"]
+    assert written(tmp_path, *of_glue(tmp_path, "cola", files), answers) == {"CoLA.tsv": f"{HEADER}0\t1\n1\t0\n2\t1\n"}
+
+
+def test_scores_stay_within_those_of_training(tmp_path: Path) -> None:
+    rows = f"{PAIRS}\tscore\n0\ta\tb\t0.0\n1\tc\td\t5.0\n"
+    files = {"STS-B/train.tsv": rows, "STS-B/dev.tsv": rows, "STS-B/test.tsv": f"{PAIRS}\n0\ta\tx\n1\tb\ty\n2\tb\tz\n"}
+    answers = [5.3, 2.34567, -0.1]
+    assert written(tmp_path, *of_glue(tmp_path, "stsb", files), answers, bounds=(0.0, 5.0)) == {
+        "STS-B.tsv": f"{HEADER}0\t5.000\n1\t2.346\n2\t0.000\n"
+    }
+
+
+def test_mnli_has_a_file_for_each_of_its_sets(tmp_path: Path) -> None:
+    rows = f"{PAIRS}\tgold_label\n0\ta\tb\tneutral\n1\tc\td\tentailment\n"
+    hidden = f"{PAIRS}\n0\ta\tx\n1\tb\ty\n"
+    files = {f"MNLI/{name}.tsv": rows for name in ("train", "dev_matched", "dev_mismatched")}
+    files |= {f"MNLI/test_{name}.tsv": hidden for name in ("matched", "mismatched")}
+    files["diagnostic/diagnostic.tsv"] = hidden
+    task, examples = of_glue(tmp_path, "mnli", files)
+    texts = written(
+        tmp_path, task, examples, ["neutral", "contradiction", "entailment", "neutral", "neutral", "neutral"]
+    )
+    assert texts == {
+        "MNLI-m.tsv": f"{HEADER}0\tneutral\n1\tcontradiction\n",
+        "MNLI-mm.tsv": f"{HEADER}0\tentailment\n1\tneutral\n",
+        "AX.tsv": f"{HEADER}0\tneutral\n1\tneutral\n",
+    }
+
+
+@pytest.mark.parametrize("no_answer", [None, [0.1, 0.75]])
+def test_questions_are_answered_by_id(tmp_path: Path, no_answer: list[float] | None) -> None:
+    task = task_of({"layout": "squad", "predict": "hidden.json"}, "task")
+    examples = [Example(text="Où ?", text_pair="q", id="56ddde6b"), Example(text="c", text_pair="r", id="5ad3")]
+    texts = written(tmp_path, task, examples, ["Où", ""], no_answer=no_answer)
+    assert texts.pop("name.json") == '{"56ddde6b": "Où", "5ad3": ""}\n'
+    assert {name: json.loads(text) for name, text in texts.items()} == (
+        {"na-prob-name.json": {"56ddde6b": 0.1, "5ad3": 0.75}} if no_answer else {}
+    )
+
+
+def test_languages_have_files_of_their_own(tmp_path: Path) -> None:
+    task = task_of({"predict": {"path": "{language}.tsv", "language": ["de", "en"]}, "labels": ["0", "1"]}, "task")
+    examples = [Example(text="a", language=language) for language in ("de", "en", "de")]
+    assert written(tmp_path, task, examples, ["0", "1", "1"]) == {
+        "name-de.tsv": f"{HEADER}0\t0\n1\t1\n",
+        "name-en.tsv": f"{HEADER}0\t1\n",
+    }
+
+
+def test_the_job_writes_what_its_network_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    monkeypatch.setattr(report.figures, "learning_curve", lambda *_: None)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh"]
+    inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, "[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=inner, **special).save_pretrained(tmp_path / "artifact" / "model")
+    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    network = BertModel(BertConfig(vocab_size=12, max_position_embeddings=16, **sizes))
+    network.save_pretrained(tmp_path / "artifact" / "model")
+    rows = "".join(f"{n}\t{word} e\t{word}\t{'not_' * (n % 2)}entailment\n" for n, word in enumerate("abcdefgh"))
+    files = {
+        "RTE/train.tsv": f"{PAIRS}\tlabel\n{rows}",
+        "RTE/dev.tsv": f"{PAIRS}\tlabel\n0\ta c\tb\tentailment\n1\tb d\tb\tnot_entailment\n",
+        "RTE/test.tsv": f"{PAIRS}\n0\ta g\tx\n1\tb h\ty\n2\tc f\td\n",
+    }
+    _, examples = of_glue(tmp_path / "glue", "rte", files)
+    job = {
+        "name": "rte", "task": "classification", "labels": [8],
+        "data": {"suite": "glue", "of": "rte", "folder": str(tmp_path / "glue")},
+        "steps": 2, "batch": 4, "length": 12, "lrs": [1e-2], "validation_rows": 2, "test_rows": 2,
+        "models": ["pretrained"], "submission": True,
+    }  # fmt: skip
+    config = {"version": 1, "job": job, "seed": 0, "precision": "fp32", "cleaning": asdict(Cleaning())}
+    out = tmp_path / "out"
+    out.mkdir()
+    job_stage.run(config, {"pretrained": SimpleNamespace(path=tmp_path / "artifact")}, out, Context(tmp_path))  # type: ignore[dict-item]
+    assert read(out).notes["submission"] == ["submission/RTE.tsv"] and "submission/RTE.tsv" in read(out).about
+    lines = (out / "submission" / "RTE.tsv").read_text().splitlines()
+    model = open_fine_tuned(out / "fine-tuned")
+    said = [named_as(model.shape, answer) for answer in model.predict(examples).answers]
+    assert lines == ["index\tprediction", *(f"{number}\t{label}" for number, label in enumerate(said))]
+
+
+def test_a_job_that_writes_none_has_the_settings_that_it_had() -> None:
+    values = {
+        "name": "rte", "task": "classification", "data": {"name": "sotu-era"}, "labels": [8], "steps": 2, "batch": 4,
+        "length": 12, "lrs": [1e-2], "validation_rows": 2, "test_rows": 2,
+    }  # fmt: skip
+    assert "submission" not in Config.model_validate(values).model_dump()
+    asked = Config.model_validate({**values, "submission": True, "models": ["scratch"]})
+    assert asked.model_dump()["submission"] is True
+    recipe = SimpleNamespace(kind="text", network=None)
+    assert list(needs(recipe, asked)) == [(".submission", "is of the network pretrained, which models leaves out")]
