@@ -284,7 +284,7 @@ def generate(
     json: JsonOption = False,
 ) -> None:
     """Continue prompts, or turn texts into others, with a trained decoder or encoder-decoder."""
-    from flows import generate as generation
+    from flows.inference import generate as generation
     from training.inference.generation.decoding import Decoding
 
     decoding = Decoding(
@@ -308,7 +308,7 @@ def predict(
     json: JsonOption = False,
 ) -> None:
     """Answer the rows of files with a fine-tuned network: labels, numbers, choices, or parts of their contexts."""
-    from flows import predict as prediction
+    from flows.inference import predict as prediction
 
     prediction.predict(model, files, out, inputs or [], layout, device, json)
 

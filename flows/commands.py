@@ -316,7 +316,7 @@ def _say_scored(outcome: dict[str, Any], as_json: bool) -> None:
 
 
 def sample(model: str, file: str, count: int, seed: int) -> None:
-    from flows import sample as samples
+    from flows.inference import sample as samples
 
     shape = samples.draw(model, count, Path(file).expanduser(), seed)
     what = f"images of {'×'.join(map(str, shape[1:]))} pixels" if len(shape) == 3 else f"rows of {shape[0]} features"

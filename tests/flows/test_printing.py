@@ -30,7 +30,8 @@ ALLOWED = {  # (file, what is printed): an object of JSON, which is ASCII, or wh
     ("flows/cli.py", "safe"), ("flows/show/console.py", "safe"), ("flows/show/console.py", "_encodable"),
     ("data_prep/legible.py", "safe"),
     ("flows/artifacts.py", "json.dumps"), ("flows/commands.py", "json.dumps"), ("flows/compare.py", "json.dumps"),
-    ("flows/compress.py", "json.dumps"), ("flows/generate.py", "json.dumps"), ("flows/predict.py", "json.dumps"),
+    ("flows/compress.py", "json.dumps"), ("flows/inference/generate.py", "json.dumps"),
+    ("flows/inference/predict.py", "json.dumps"),
     ("flows/show/differences.py", "json.dumps"),
     ("flows/machine/ui.py", "links"),  # the one place where a password is meant to be seen
 }  # fmt: skip

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from data_prep.errors import UserError
 from flows.checkpoint import model_folder
 from flows.cli import app
-from flows.generate import read_prompts
+from flows.inference.generate import read_prompts
 from pipeline import runs
 from pipeline.artifact import Artifact
 from pipeline.stages.pretrain import MODEL

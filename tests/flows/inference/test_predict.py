@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from data_prep.errors import UserError
 from data_prep.tokens.cleaning import Cleaning
-from flows import predict
+from flows.inference import predict
 from pipeline.downstream.fine_tune import exported
 from pipeline.downstream.fine_tune.heads import Layout, Shape
 from pipeline.home import Home

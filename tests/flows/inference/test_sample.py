@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from data_prep.errors import UserError
 from data_prep.tables.transform.transform import FILE, Transform
-from flows import sample
 from flows.cli import app
+from flows.inference import sample
 from pipeline.artifact import Artifact
 from tests.pipeline import tiny_arrays
 from tests.said import said

@@ -1,0 +1,1 @@
+"""What trained networks are asked on the command line: samples, texts and predictions."""
