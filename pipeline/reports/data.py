@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_prep.legible import masked, plain
 from training.monitor.names import HELD_OUT_LOSS, LOSS, PER_SECOND, SPEED, TRAIN, VALIDATION
 
@@ -181,4 +183,34 @@ def learning_curve(title: str, metric: str, cells: Sequence[Mapping[str, Any]], 
     axes.set_xticks(labels, [f"{n:,}" for n in labels], minor=False)
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
+    return save(figure, path)
+
+
+def confusion(labels: Sequence[str], truth: Sequence[int], predicted: Sequence[int], path: Path) -> Path:
+    """How many rows of each label (lines) were given each (columns), coloured by their share of the line."""
+    counts = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(counts, (np.asarray(truth), np.asarray(predicted)), 1)
+    figure, axes = new_axes("What is taken for what", "answer", "right")
+    axes.grid(False)
+    axes.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    places = range(len(labels))
+    names = [literal(label if len(label) <= 18 else f"{label[:17]}…") for label in labels]
+    axes.set_xticks(places, names, rotation=45 if len(labels) > 3 else 0, ha="right" if len(labels) > 3 else "center")
+    axes.set_yticks(places, names)
+    if len(labels) <= 12:
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 0.6 else "black"
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=8)
+    return save(figure, path)
+
+
+def reliability(bins: Sequence[tuple[float, float, int]], error: float, path: Path) -> Path:
+    """How often answers are right, by how sure the network is of them. bins: (confidence, accuracy, rows)."""
+    figure, axes = new_axes(f"Calibration: {error:.1f} points off on average", "how sure it is", "share that is right")
+    axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", linewidth=1)
+    sure, right, rows = (np.array(column) for column in zip(*bins, strict=True))
+    axes.scatter(sure, right, s=20 + 300 * rows / rows.sum(), color=COLOURS[0], alpha=0.8)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
     return save(figure, path)

@@ -169,7 +169,7 @@ def run(
     data or unknown baselines. Fine-tuning is BERT's (Devlin et al. 2019, section 3.2).
     """
     from pipeline.downstream import predictions_file
-    from pipeline.downstream.fine_tune import baselines, report
+    from pipeline.downstream.fine_tune import answered, baselines, report
     from pipeline.downstream.fine_tune.trials import Trials
     from training.inference.opening import is_served
 
@@ -194,5 +194,12 @@ def run(
         if job.submission and data.splits.get("predict"):
             files = trials.submit(job.data.task_file()[0], out_dir / SUBMISSION)
             made = report.with_submission(made, [f"{SUBMISSION}/{file}" for file in files])
-        made = replace(made, predictions=predictions_file.FILE)
+        first = trials.predicted[PRETRAINED, max(job.labels)][0]
+        tables, drawn = answered.shown(data, trials.reported(), first, out_dir / "figures")
+        made = replace(
+            made,
+            tables=[*made.tables, *tables],
+            figures=[*made.figures, *drawn],
+            predictions=predictions_file.FILE,
+        )
     return made if served else replace(made, candidates=[])

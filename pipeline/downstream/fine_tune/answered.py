@@ -1,0 +1,83 @@
+"""What a network answered, for a person to look at: wrong answers, which labels are taken for which, how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.labelled.examples import Example, Labelled
+from pipeline.downstream import labelled_scores
+from pipeline.downstream.fine_tune.heads import Predicted
+from pipeline.downstream.metrics.calibration import calibration
+from pipeline.reports import data as figures
+from pipeline.reports.report import Figure, Table
+
+CONFUSION, CALIBRATION = "confusion.png", "calibration.png"
+MOST_LABELS = 30  # of a matrix that can be read
+WRONG = 8  # answers that are shown
+LONGEST = 160  # characters of a text
+AROUND = 6  # words on either side of one
+
+
+def shown(
+    data: Labelled, examples: Sequence[Example], predicted: Predicted, folder: Path
+) -> tuple[list[Table], list[Figure]]:
+    """Tables and figures of answers to some examples; draws into `folder`."""
+    tables, drawn = [], []
+    wrong = sorted(_wrong(data, examples, predicted), key=lambda case: -case[0])[:WRONG]
+    if wrong:
+        columns = ["text", "right", "answer", "how sure"]
+        tables.append(
+            Table("Wrong answers of which it is most sure", columns, [row for _, row in wrong], examples=True)
+        )
+    if data.head == "class" and len(data.labels) <= MOST_LABELS:
+        truth = [example.label for example in examples]
+        figures.confusion(data.labels, truth, predicted.answers, folder / CONFUSION)
+        drawn.append(Figure("which labels are taken for which", CONFUSION))
+    if data.head in ("class", "choice"):
+        sure = [score or 0.0 for score in predicted.scores]
+        right = [answer == example.label for answer, example in zip(predicted.answers, examples, strict=True)]
+        measured = calibration(sure, right)
+        bins = [(each.confidence, each.accuracy, each.count) for each in measured.bins]
+        figures.reliability(bins, measured.error, folder / CALIBRATION)
+        drawn.append(Figure("how often it is right where it is so sure", CALIBRATION))
+    return tables, drawn
+
+
+def _wrong(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> Iterator[tuple[float, list[str]]]:
+    """How sure each wrong answer is (of numbers, how far off), and a line about it."""
+    for example, answer, score in zip(examples, predicted.answers, predicted.scores, strict=True):
+        sure = "–" if score is None else f"{score:.0%}"
+        if data.head == "tags":
+            yield from _wrong_words(data, example, answer, score or 0.0, sure)
+            continue
+        truth, said = labelled_scores.truth_of(data, example), labelled_scores.named_as(data, answer)
+        if data.head == "score":
+            yield abs(answer - (example.score or 0.0)), [_text(example), f"{truth:.4g}", f"{answer:.4g}", sure]
+        elif data.head == "choice" and answer != example.label:
+            texts = [example.choices[number] for number in (example.label, answer)]
+            yield score or 0.0, [_text(example), *map(_short, texts), sure]
+        elif data.head == "answer" and said not in (truth or [""]):
+            right = truth[0] if truth else "no answer"
+            yield score or 0.0, [_short(example.text_pair or ""), _short(right), _short(said or "no answer"), sure]
+        elif data.head == "class" and said != truth:
+            yield score or 0.0, [_text(example), truth, str(said), sure]
+
+
+def _wrong_words(
+    data: Labelled, example: Example, tags: Sequence[int], score: float, sure: str
+) -> Iterator[tuple[float, list[str]]]:
+    """The first wrong word of a sentence, between others."""
+    place = next((number for number, (a, b) in enumerate(zip(tags, example.tags, strict=True)) if a != b), None)
+    if place is not None:
+        words = [*example.words[max(0, place - AROUND) : place], f"[{example.words[place]}]"]
+        text = " ".join([*words, *example.words[place + 1 : place + 1 + AROUND]])
+        yield score, [_short(text), data.labels[example.tags[place]], data.labels[tags[place]], sure]
+
+
+def _text(example: Example) -> str:
+    return _short(example.text if example.text_pair is None else f"{example.text} | {example.text_pair}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
