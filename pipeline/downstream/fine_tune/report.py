@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.labelled.examples import Labelled
 from pipeline.artifact import MODEL
 from pipeline.downstream import labelled_scores, predictions_file
-from pipeline.downstream.fine_tune.job import PRETRAINED, SCRATCH, Config
+from pipeline.downstream.fine_tune.job import FROZEN, PRETRAINED, SCRATCH, Config
 from pipeline.downstream.fine_tune.metrics import main_metric
 from pipeline.gate import ENCODER, Candidate
 from pipeline.reports import data as figures
@@ -188,11 +188,28 @@ def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict
             f"With {pair['labels']:,} labels pretraining is {abs(pair['mean']):.3f}{spread} {better} than random "
             f"weights ({pair['wins']} of {pair['seeds']} seeds; {clear} than the seeds' spread)."
         )
+    sentences += _beside_others(job, cells, paired)
     if not sentences:
         num_labels = max(job.labels)
         best = max((cell for cell in cells if cell["labels"] == num_labels), key=lambda cell: cell["mean"])
         sentences = [f"With {num_labels:,} labels {best['model']} is best: {metric} {best['mean']:.3f}."]
     return " ".join(sentences)
+
+
+def _beside_others(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]]) -> list[str]:
+    """With the most labels, the pretrained network beside the frozen one and the best method without a network."""
+    most = max(job.labels)
+    baselines = [cell for cell in cells if cell["kind"] == "baseline" and cell["labels"] == most]
+    best = max(baselines, key=lambda cell: cell["mean"])["model"] if baselines else None
+    named = {FROZEN: "the frozen network", best: f"{best}, the best method without a network"}
+    phrases = []
+    for pair in paired:
+        if pair["labels"] == most and pair["other"] in named:
+            better = "better" if pair["mean"] >= 0 else "worse"
+            beyond = "more" if pair["clear"] else "not more"
+            other = named[pair["other"]]
+            phrases.append(f"{abs(pair['mean']):.3f} {better} than {other} ({beyond} than the seeds' spread)")
+    return [f"With {most:,} labels it is {', and '.join(phrases)}."] if phrases else []
 
 
 def _numbers(metric: str, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]]) -> dict[str, float]:
