@@ -56,7 +56,7 @@ def summarise(home: Home, run: Run, console: Console) -> None:
             Text(f"MLflow did not take {run.unsent} records yet; they are kept and sent by the next run.", "yellow")
         )
     console.print(Text("\nTry next", "bold"))
-    for line in _next_steps(run, jobs):
+    for line in _next_steps(run, jobs, bool(of_suite)):
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 
@@ -93,7 +93,7 @@ def grid(table: ReportTable) -> Table:
     return grid
 
 
-def _next_steps(run: Run, jobs: Mapping[str, Report]) -> list[str]:
+def _next_steps(run: Run, jobs: Mapping[str, Report], has_suite: bool) -> list[str]:
     steps = []
     if "shards" in run.stages:
         artifact = run.stages["shards"].artifact
@@ -111,7 +111,8 @@ def _next_steps(run: Run, jobs: Mapping[str, Report]) -> list[str]:
     larger = _larger_scale(run.recipe, run.scale)
     if larger:
         reason = "a larger network, trained for longer" if "pretrain" in run.stages else "more labels and repetitions"
-        steps.append(f"sesame run {run.recipe} --scale {larger}    {reason}")
+        folder = " --set suite.folder=FOLDER" if has_suite else ""
+        steps.append(f"sesame run {run.recipe} --scale {larger}{folder}    {reason}")
     return steps
 
 

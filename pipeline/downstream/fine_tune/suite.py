@@ -59,13 +59,15 @@ def build(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Report:
             suite, values = _suite(score, by_column)
             numbers[f"{about['name']}/{model.replace(' ', '-')}"] = statistics.fmean(values)
             last, protocol = [_with_spread(values)], protocol or suite.protocol
-        rows.append([f"**{model}**" if model == PRETRAINED else model, *shown, *(last or [NONE] * (score is not None))])
+        rows.append(
+            [f"**{model}**" if model == PRETRAINED else model, *shown, *(last or [NONE] * (score is not None)), ""]
+        )
     rows += [_published(row, titled, score is not None) for row in about["published"]]
     names = [f"{column.name} ({' / '.join(column.metrics)})" for column in titled]
     return Report(
         title=about["name"],
         about=about["about"],
-        tables=[Table("Scores in percent", ["model", *names, *(["score"] if score else [])], rows)],
+        tables=[Table("Scores in percent", ["model", *names, *(["score"] if score else []), "source"], rows)],
         figures=[],
         verdict=" ".join([protocol, *_protocol(about, reports)]).strip(),
         numbers=numbers,
@@ -140,7 +142,7 @@ def _published(row: Mapping[str, Any], columns: Sequence[Column], has_score: boo
         shown = [f"{scores[name]:.1f}" if name in scores else NONE for name in column.metrics]
         cells.append(" / ".join(shown) if scores else NONE)
     average = [NONE if row["average"] is None else f"{row['average']:.1f}"] if has_score else []
-    return [f"{row['name']} ({row['source']}; {row['split']})", *cells, *average]
+    return [row["name"], *cells, *average, f"{row['source']}; {row['split']}"]
 
 
 def _protocol(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Iterable[str]:
