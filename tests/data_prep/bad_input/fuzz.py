@@ -275,11 +275,11 @@ def valid_recipes() -> tuple[bytes, ...]:
 
 
 def check_recipe(data: bytes, place: Path) -> None:
-    """A Recipe or a UserError of one sentence; a recipe is written as it is read back."""
+    """An experiment or a UserError of one sentence; a recipe is written as it is read back."""
 
     from data_prep.errors import UserError
     from pipeline.recipe.load import load
-    from pipeline.recipe.recipe import Recipe
+    from pipeline.recipe.recipe import Experiment
 
     path = place / "a.yaml"
     path.write_bytes(data)
@@ -288,7 +288,7 @@ def check_recipe(data: bytes, place: Path) -> None:
     except UserError as error:
         assert str(error)
         return
-    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe, Experiment)
     path.write_text(recipe.to_yaml(), encoding="utf-8")
     assert load(path) == recipe, "a resolved recipe is another one when it is read back"
 
