@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import takewhile
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -209,8 +210,19 @@ def nearest(path: str, siblings: Iterable[str], model: type[BaseModel]) -> str |
     for matches in guesses:
         if matches:
             return prefix + matches[0]
-    elsewhere = {known_path.rpartition(".")[2]: known_path for known_path in reversed(all_paths)}
-    return next((elsewhere[key] for key in difflib.get_close_matches(name, elsewhere, 1, 0.75)), None)
+    elsewhere: dict[str, list[str]] = {}
+    for known_path in all_paths:
+        if known_path == path:
+            continue  # of another branch of a union
+        elsewhere.setdefault(known_path.rpartition(".")[2], []).append(known_path)
+    keys = difflib.get_close_matches(name, elsewhere, 1, 0.75)
+    return next((max(elsewhere[key], key=lambda known_path: _in_common(known_path, path)) for key in keys), None)
+
+
+def _in_common(path: str, other: str) -> int:
+    """How many keys two paths begin with alike."""
+    pairs = zip(path.split("."), other.split("."), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _initials(name: str) -> str:

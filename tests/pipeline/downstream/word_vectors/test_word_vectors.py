@@ -179,7 +179,7 @@ def test_neighbours_are_shown_of_words_of_each_frequency(trained: Path) -> None:
 
 
 def test_other_networks_have_no_word_vectors() -> None:
-    recipe = SimpleNamespace(data=SimpleNamespace(kind="text"), network=NetworkConfig(architecture="bert"))
+    recipe = SimpleNamespace(kind="text", network=NetworkConfig(architecture="bert"))
     job = Config(task="word-vectors", name="vectors")
     assert [path for path, _ in needs(recipe, job)] == ["network.architecture"]
     assert module.READS == ("pretrained",)
