@@ -187,7 +187,7 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
         (["train.longer={length: 64}"], "train.longer: is for text"),
         (
             ["downstream=[{name: codes, task: code}]"],
-            "downstream.0.task: found 'code' (text); did you mean codes or choice? `sesame settings downstream` lists all",
+            "downstream.0.task: found 'code' (text); did you mean codes or choice? `sesame settings",
         ),
         (["downstream=[{name: codes}]"], "downstream.0.task: missing"),
         (["downstream=[{name: codes, task: codes, neighbour: 3}]"], "did you mean downstream.0.neighbours?"),
