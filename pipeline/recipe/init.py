@@ -13,9 +13,12 @@ class InitConfig(Settings):
 
     folder: str | None = None
     """A folder of `transformers` with a network and its tokenizer."""
-    model: str | None = Field(default=None, examples=list(NETWORKS))
-    """A registered model (NAME is its champion, NAME@VERSION any version), an artifact's key, a run, or a package
-    with a network in it (`sesame settings init.model` lists these)."""
+    model: str | None = Field(
+        default=None,
+        examples=list(NETWORKS),
+        description="A registered model (NAME is its champion, NAME@VERSION any version), an artifact's key, a run, or "
+        f"a package with a network in it: {', '.join(NETWORKS)}.",
+    )
     recipe: str | None = None
     """A packaged recipe or the path of one, whose network it is: it is trained first, if it was not."""
     scale: str | None = None
@@ -25,7 +28,8 @@ class InitConfig(Settings):
     def _is_one(self) -> InitConfig:
         given = [name for name in ("folder", "model", "recipe") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"takes one of folder, model and recipe; found {' and '.join(given) or 'none'}")
+            shown = " and ".join(given) or "none"
+            raise ValueError(f"takes one of folder, model and recipe; found {shown}; set the others to null")
         if self.scale is not None and self.recipe is None:
             raise ValueError("'scale' belongs to 'recipe'")
         return self

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,52 +36,68 @@ def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
     for folder in others:
         for problem in _of_network(folder, job):
             raise UserError(f"downstream {job.name}: models: {folder}: {problem}.")
-    if job.data.name is None and (reasons := list(_of_file(job, read(job, cleaning)))):
+    if job.data.name is None and (reasons := list(_of_files(job, read(job, cleaning)))):
         raise UserError(f"downstream {job.name}: {job.data.shown}: {'; '.join(reasons)}.")
 
 
-def remarks(job: Config, data: Labelled) -> list[str]:
+@dataclass(frozen=True)
+class Findings:
+    """What is known of labelled data once they were read: the rows themselves need not stay in memory."""
+
+    task: Task
+    reported: str
+    rows: Mapping[str, int]
+    """By split."""
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def findings(data: Labelled) -> Findings:
+    wrong = [text.rstrip(".") for text in metrics.problems(data.metrics, data.head)]
+    wrong += [f"has no rows of {split}" for split in ("train", "validation") if not data.splits[split]]
+    rows = {split: len(examples) for split, examples in data.splits.items()}
+    problems = (*wrong, *checks.problems(data))
+    return Findings(data.task, data.reported, rows, problems, tuple(checks.remarks(data)))
+
+
+def remarks(job: Config, data: Findings) -> list[str]:
     """What is odd about labelled data, in sentences with numbers."""
-    available, texts = len(data.splits["train"]), list(checks.remarks(data))
+    available, texts = data.rows["train"], list(data.remarks)
     if data.reported == "validation" and max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1:
         texts.append(
             "learning rates are chosen on the rows that are reported, for there is no test: scores are flattered"
         )
     if max(job.labels) > available:
         texts.append(f"labels asks for {max(job.labels):,} rows, and train has {available:,}")
-    if job.submission and not data.splits.get("predict"):
+    if job.submission and not data.rows.get("predict"):
         texts.append("submission asks for files for a test server, and there are no rows of predict")
     return [f"downstream {job.name}: {text}" for text in texts]
 
 
-def fitted(job: Config, data: Labelled) -> Config:
+def fitted(job: Config, data: Findings) -> Config:
     """The job with as many labels at most as there are."""
-    available = len(data.splits["train"])
+    available = data.rows["train"]
     return job.model_copy(update={"labels": list(dict.fromkeys(min(number, available) for number in job.labels))})
 
 
-def read(job: Config, cleaning: Cleaning) -> Labelled:
-    """The labelled data of the user's files."""
+def read(job: Config, cleaning: Cleaning) -> Findings:
+    """What the user's files hold. They are read once, unless they change."""
     about = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in job.data.files())
     return _read(job.data.model_dump_json(), about, cleaning)
 
 
-@lru_cache(8)
-def _read(config: str, changed: tuple[tuple[int, int], ...], cleaning: Cleaning) -> Labelled:
-    return load(LabelledConfig.model_validate_json(config), Path(), None, cleaning)
+@lru_cache
+def _read(config: str, changed: tuple[tuple[int, int], ...], cleaning: Cleaning) -> Findings:
+    return findings(load(LabelledConfig.model_validate_json(config), Path(), None, cleaning))
 
 
-def _of_file(job: Config, data: Labelled) -> Iterator[str]:
+def _of_files(job: Config, data: Findings) -> Iterator[str]:
     if data.task != job.task:
         yield f"has {HAS[data.task]}, and task {job.task} needs {HAS.get(job.task, job.task)}"
-    yield from (text.rstrip(".") for text in metrics.problems(data.metrics, data.head))
-    for split in ("train", "validation"):
-        if not data.splits[split]:
-            yield f"has no rows of {split}"
-    available = len(data.splits["train"])
+    available = data.rows["train"]
     if not job.data.is_task and max(job.labels) > available:
         yield f"labels asks for {max(job.labels):,} rows, and train has {available:,}"
-    yield from checks.problems(data)
+    yield from data.problems
 
 
 def pooling_problems(job: Config, model_type: str) -> Iterator[str]:

@@ -176,7 +176,8 @@ def run(
     context.progress("reading labelled examples")
     corpus = inputs["corpus"].path if "corpus" in inputs else None
     data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]))
-    job, said = checks.fitted(job, data), checks.remarks(job, data)
+    known = checks.findings(data)
+    job, said = checks.fitted(job, known), checks.remarks(job, known)
     for remark in said if job.data.name is not None else ():
         context.progress("labelled examples", None, warning=remark)  # of a file it was told before anything ran
     trials = Trials(job, settings, data, inputs["pretrained"], context)

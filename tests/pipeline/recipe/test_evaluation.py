@@ -74,7 +74,7 @@ def test_a_network_that_has_no_folder_yet_is_looked_for_later(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("start", "changes", "message"),
     [
-        ({}, {}, "init: takes one of folder, model and recipe; found none"),
+        ({}, {}, "init: takes one of folder, model and recipe; found none; set the others to null"),
         ({"model": "a", "recipe": "bert"}, {}, "found model and recipe"),
         ({"model": "a", "scale": "tiny"}, {}, "'scale' belongs to 'recipe'"),
         ({"model": "a"}, {"name": "init"}, "'init' is the name of a stage"),

@@ -315,20 +315,33 @@ def test_what_is_odd_about_labels_is_said_with_numbers(recipe: Any, tmp_path: Pa
     path = rows_of(tmp_path / "rows.jsonl", **{**GOOD, "test": test})
     checked(recipe, path)
     job = _job(path, task="classification", labels=[30, 50, 90], models=["scratch"])
-    data = checks.read(job, Cleaning())
-    assert checks.remarks(job, data) == [
+    known = checks.read(job, Cleaning())
+    assert checks.remarks(job, known) == [
         "downstream verbs: 1 of 20 rows of test have labels that train lacks ('c'), and count as wrong",
         "downstream verbs: 2 of 20 rows of test are in train, too",
         "downstream verbs: 2 of 80 rows are labelled differently in another row of the same text",
         "downstream verbs: labels asks for 90 rows, and train has 40",
     ]
-    assert checks.fitted(job, data).labels == [30, 40]
+    assert checks.fitted(job, known).labels == [30, 40]
+    data = load(job.data, tmp_path)
     said = report.build(job, data, [_cell(number) for number in (30, 50, 90)], "fp32", {}, tmp_path, ["two are odd"])
     assert "Two are odd." in page(said) and said.notes["remarks"] == ["two are odd"]
 
 
 def _cell(labels: int) -> dict[str, Any]:
     return {"model": "scratch", "kind": "network", "labels": labels, "scores": [0.5], "lr": 1e-3}
+
+
+def test_files_are_read_once_however_many_tasks_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [_job(rows_of(tmp_path / f"rows{n}.jsonl", **GOOD), task="classification", labels=[4]) for n in range(12)]
+    loaded: list[Any] = []
+    monkeypatch.setattr(checks, "load", lambda config, *rest: (loaded.append(config.path), load(config, *rest))[1])
+    for _ in range(3):
+        for job in jobs:
+            checks.read(job, Cleaning())
+    assert len(loaded) == len(jobs)
+    rows_of(tmp_path / "rows0.jsonl", **{**GOOD, "train": texts("train", 30)})
+    assert checks.read(jobs[0], Cleaning()).rows["train"] == 30 and len(loaded) == len(jobs) + 1
 
 
 def test_networks_of_others_are_looked_at_before_training(recipe: Any, tmp_path: Path) -> None:
