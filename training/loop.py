@@ -68,6 +68,7 @@ class Training:
     log: Log = lambda record: None  # logs, and never changes state
     sources: Sequence[str] = ()  # of a mixture, as `source` in its rows counts them
     stop: Callable[[], bool] = lambda: False  # asked in every step; one worker that is to stop stops all of them
+    goes_on: Callable[[int], bool] | None = None  # asked at evaluations, in evaluation mode, with the steps done
     stacks: Path | None = None  # where stacks go if a worker keeps the others waiting; None: they wait for ever
 
     def __post_init__(self) -> None:
@@ -149,7 +150,7 @@ class Training:
     def run(self) -> dict[str, Any]:
         """Train to the last step from the newest checkpoint or from the start; returns a summary with the last metrics.
 
-        `stopped` in it: training ended before the last step because it was asked to, with a checkpoint of that step.
+        `stopped` in it: training ended before the last step, as `stop` or `goes_on` asked, with a checkpoint.
         Raises UserError where too many updates in a row are skipped, or a checkpoint belongs to another run.
         """
         position = self._resume()
@@ -177,9 +178,8 @@ class Training:
                     lr = learning_rate(step, self.config)
                     extras = {"warnings": warnings} if warnings else {}
                     self._report({**values, LEARNING_RATE: lr}, position, **extras)
-                if self._due(self.config.evaluate_every, done) and self.held_out is not None:
-                    with self.monitor.aside():
-                        self._report(self.evaluate(), position)
+                if self._due(self.config.evaluate_every, done):
+                    self._evaluated(position)
                 if self._due(self.placement.checkpoint_every, done) or self.stopping:
                     self.watchdog.at("writing a checkpoint")
                     with self.monitor.aside():
@@ -198,6 +198,16 @@ class Training:
             "bytes_held": self.worker.gather({name: engine.bytes_held() for name, engine in self.engines.items()}),
             **self.latest,
         }
+
+    def _evaluated(self, position: Position) -> None:
+        """Report on held-out rows, and ask whether training goes on: the answer is the same on every worker."""
+        with self.monitor.aside():
+            if self.held_out is not None:
+                self._report(self.evaluate(), position)
+            if self.goes_on is not None:
+                self._mode(train=False)
+                self.stopping |= not self.goes_on(position.step)
+                self._mode(train=True)
 
     def evaluate(self) -> dict[str, float]:
         """Mean of every term and metric over the held-out rows; see `training.evaluation`."""

@@ -76,6 +76,24 @@ def _evaluate(worker: Worker) -> dict[str, float]:
     return tiny.training(worker, placement=PlacementConfig(workers=3)).evaluate()
 
 
+def test_training_goes_on_as_long_as_it_is_told_and_is_the_same_so_far(tmp_path: Path) -> None:
+    asked: list[tuple[int, bool]] = []
+
+    def goes_on(step: int) -> bool:
+        asked.append((step, training.objective.networks()["model"].training))
+        torch.rand(3)
+        return step < 6
+
+    records: list[dict[str, Any]] = []
+    training = tiny.training(evaluate_every=3, checkpoints=tmp_path, log=records.append)
+    training.goes_on = goes_on
+    summary = training.run()
+    assert asked == [(3, False), (6, False)] and (summary["step"], summary["stopped"]) == (6, True)
+    assert [record["step"] for record in records if "validation/loss" in record] == [3, 6]
+    assert [record["train/loss"] for record in records if "train/loss" in record] == tiny.losses()[:6]
+    assert tiny.training(checkpoints=tmp_path).run()["resumed_from"] == 6
+
+
 def test_too_few_rows_for_the_workers_is_refused() -> None:
     with pytest.raises(UserError, match=r"train\.global_batch: 24 rows .* without a row"):
         tiny.training(Worker(0, 32), placement=PlacementConfig(workers=32))

@@ -22,7 +22,7 @@ Method = Callable[[Labelled, Sequence[Example], Sequence[Example]], list[Any]]
 def cells(job: Config, seed: int, data: Labelled) -> list[dict[str, Any]]:
     """Scores of the baselines on the same draws."""
     test = some(data.splits[data.reported], job.test_rows, seed)
-    return [_cell(job, name, labels, seed, data, test) for name in job.baselines for labels in job.labels]
+    return [_cell(job, name, labels, seed, data, test) for name in job.baselines for labels in job.label_counts]
 
 
 def _cell(job: Config, name: str, labels: int, seed: int, data: Labelled, test: Sequence[Example]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.labelled import checks
 from data_prep.labelled.examples import Task
 from data_prep.labelled.files import Labelled, LabelledConfig, load
@@ -36,8 +36,12 @@ def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
     for folder in others:
         for problem in _of_network(folder, job):
             raise UserError(f"downstream {job.name}: models: {folder}: {problem}.")
-    if job.data.name is None and (reasons := list(_of_files(job, read(job, cleaning)))):
+    if job.data.name is not None:
+        return
+    data = read(job, cleaning)
+    if reasons := list(_of_files(job, data)):
         raise UserError(f"downstream {job.name}: {job.data.shown}: {'; '.join(reasons)}.")
+    check_labels(job, data)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Findings:
     reported: str
     rows: Mapping[str, int]
     """By split."""
+    labels: tuple[str, ...]
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -57,27 +62,42 @@ def findings(data: Labelled) -> Findings:
     wrong += [f"has no rows of {split}" for split in ("train", "validation") if not data.splits[split]]
     rows = {split: len(examples) for split, examples in data.splits.items()}
     problems = (*wrong, *checks.problems(data))
-    return Findings(data.task, data.reported, rows, problems, tuple(checks.remarks(data)))
+    return Findings(data.task, data.reported, rows, tuple(data.labels), problems, tuple(checks.remarks(data)))
 
 
 def remarks(job: Config, data: Findings) -> list[str]:
     """What is odd about labelled data, in sentences with numbers."""
     available, texts = data.rows["train"], list(data.remarks)
-    if data.reported == "validation" and max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1:
+    chosen = ["learning rates"] if max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1 else []
+    chosen += ["the states to keep"] if job.evaluate_every is not None else []
+    if data.reported == "validation" and chosen:
         texts.append(
-            "learning rates are chosen on the rows that are reported, for there is no test: scores are flattered"
+            f"{' and '.join(chosen)} are chosen on the rows that are reported, for there is no test: scores are "
+            "flattered"
         )
-    if max(job.labels) > available:
-        texts.append(f"labels asks for {max(job.labels):,} rows, and train has {available:,}")
+    if (most := max(job.label_counts, default=0)) > available:
+        texts.append(f"labels asks for {most:,} rows, and train has {available:,}")
     if job.submission and not data.rows.get("predict"):
         texts.append("submission asks for files for a test server, and there are no rows of predict")
     return [f"downstream {job.name}: {text}" for text in texts]
 
 
 def fitted(job: Config, data: Findings) -> Config:
-    """The job with as many labels at most as there are."""
+    """The job with as many labels at most as there are, and all of them as their number."""
     available = data.rows["train"]
-    return job.model_copy(update={"labels": list(dict.fromkeys(min(number, available) for number in job.labels))})
+    counts = (available if number is None else min(number, available) for number in job.labels)
+    return job.model_copy(update={"labels": list(dict.fromkeys(counts))})
+
+
+def check_labels(job: Config, data: Findings) -> None:
+    """UserError if the job names labels that the data do not have."""
+    named = job.class_weights if isinstance(job.class_weights, dict) else ()
+    for label in named:
+        if label not in data.labels:
+            raise UserError(
+                f"downstream {job.name}: class_weights: {job.data.shown} has no label {label!r}; "
+                f"{choices(label, data.labels)}."
+            )
 
 
 def read(job: Config, cleaning: Cleaning) -> Findings:
@@ -95,8 +115,8 @@ def _of_files(job: Config, data: Findings) -> Iterator[str]:
     if data.task != job.task:
         yield f"has {HAS[data.task]}, and task {job.task} needs {HAS.get(job.task, job.task)}"
     available = data.rows["train"]
-    if not job.data.is_task and max(job.labels) > available:
-        yield f"labels asks for {max(job.labels):,} rows, and train has {available:,}"
+    if not job.data.is_task and (most := max(job.label_counts, default=0)) > available:
+        yield f"labels asks for {most:,} rows, and train has {available:,}"
     yield from data.problems
 
 

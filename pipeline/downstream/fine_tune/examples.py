@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
+from data_prep.labelled.examples import Example, Labelled
 from data_prep.rng import key
 from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.order import permute
 from data_prep.shards.rows import Rows, ragged
 from training.config import OrderConfig
 from training.data import Corpus, MemoryTable, Samples, Stream
+
+if TYPE_CHECKING:
+    from pipeline.downstream.fine_tune.job import Config
 
 E = TypeVar("E")
 
@@ -36,13 +41,39 @@ class _Bucketed:
         return self.table.read(self.order.locate(samples).row)
 
 
+def steps_of(job: Config, rows: int) -> int:
+    """Most optimizer steps of a fine-tuning on so many rows; a batch may span two epochs."""
+    if job.epochs is None:
+        return job.steps or 0
+    return max(1, math.ceil(job.epochs * rows / min(job.batch, rows)))
+
+
 def drawn(available: int, labels: int, seed: int, number: int) -> np.ndarray:
     """Training examples of draw `number`: the first of a keyed shuffle, larger ones contain smaller ones."""
     return permute(np.arange(min(labels, available)), available, key(seed, f"labelled draw {number}"))
 
 
-def some(examples: Sequence[E], limit: int, seed: int) -> list[E]:
-    """A fixed sample of held-out examples."""
-    if len(examples) <= limit:
+def label_weights(
+    asked: Literal["balanced"] | Mapping[str, float] | None, data: Labelled, examples: Sequence[Example]
+) -> np.ndarray | None:
+    """Weights of all labels, [labels], in a loss of these examples; None: all alike.
+
+    balanced: scikit-learn's, n_samples / (n_classes · count), of the labels that occur.
+    """
+    if asked is None:
+        return None
+    if asked != "balanced":
+        return np.array([asked.get(label, 1.0) for label in data.labels])
+    from sklearn.utils.class_weight import compute_class_weight
+
+    targets = np.array([label for example in examples for label in example.tags or (example.label,)])
+    weights, occurring = np.ones(len(data.labels)), np.unique(targets)
+    weights[occurring] = compute_class_weight("balanced", classes=occurring, y=targets)
+    return weights
+
+
+def some(examples: Sequence[E], limit: int | None, seed: int) -> list[E]:
+    """A fixed sample of held-out examples; all without a limit."""
+    if limit is None or len(examples) <= limit:
         return list(examples)
     return [examples[i] for i in permute(np.arange(limit), len(examples), key(seed, "held-out examples"))]

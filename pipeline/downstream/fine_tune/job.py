@@ -1,18 +1,19 @@
 """The jobs of labelled tasks: fine-tuning a pretrained encoder and others, beside methods without a network.
 
 For every number of labels n and every seed s, all models are trained on the same n examples (drawn by s) for the same
-number of steps, and scored on the same test rows, so their differences are paired. Each model's learning rate is chosen
-per n on validation rows, with a draw of examples that no reported seed uses.
+number of steps or epochs, and scored on the same test rows, so their differences are paired. Each model's learning rate
+is chosen per n on validation rows, with a draw of examples that no reported seed uses.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_prep.errors import UserError, choices
 from data_prep.labelled.examples import Task
@@ -44,6 +45,8 @@ BASELINES: dict[Task, tuple[str, ...]] = {
     "choice": ("majority", "overlap"),
     "question-answering": (),
 }
+_LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
+_ADDED = ("submission", "epochs", "evaluate_every", "early_stopping", "class_weights")
 
 
 class Config(JobConfig):
@@ -53,12 +56,18 @@ class Config(JobConfig):
     """A label for a row, or for each of its words; a number; one of the row's own choices; a part of its context."""
     data: LabelledConfig
     """The labelled examples."""
-    labels: list[int] = Field(min_length=1)
-    """Numbers of labelled training examples; more than there are is all of them."""
+    labels: list[int | None] = Field(min_length=1)
+    """Numbers of labelled training examples; null, or more than there are, is all of them."""
     seeds: int = Field(default=1, ge=1)
     """Number of repetitions, each with other examples and other initial weights."""
-    steps: int = Field(ge=1)
-    """Optimizer steps of each fine-tuning."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps of each fine-tuning; null: `epochs` says how long it is."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the labelled examples, or the windows of long ones, instead of `steps`."""
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Steps from one score on validation rows to the next, of which the best state is kept; null: the last state is."""
+    early_stopping: int | None = Field(default=None, ge=1)
+    """Consecutive evaluations without a better score after which training ends; null: it takes all its steps."""
     batch: int = Field(ge=1)
     """Rows per step."""
     length: int = Field(ge=4)
@@ -79,10 +88,13 @@ class Config(JobConfig):
     """Peak learning rates tried from random weights; empty: those of `lrs`."""
     frozen_lrs: list[float] = Field(default_factory=list)
     """Peak learning rates tried for the linear layer on the frozen network; empty: those of `lrs`."""
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
+    """Weights of labels in the loss of networks: by label, 1 where it is not named; balanced: the rarer, the heavier
+    (n_samples / (n_classes · count), as in scikit-learn); null: all alike."""
     validation_rows: int = Field(ge=1)
     """Rows that choose settings."""
-    test_rows: int = Field(ge=1)
-    """Rows that are reported."""
+    test_rows: int | None = Field(ge=1)
+    """Rows that are reported; null: all."""
     baselines: list[str] = Field(default_factory=list)
     """Methods without a network to compare with."""
     models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
@@ -94,8 +106,26 @@ class Config(JobConfig):
 
     @model_serializer(mode="wrap")
     def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values = dump(self)
-        return values if self.submission else {name: values[name] for name in values if name != "submission"}
+        """Without what was added later and is not set, so that keys of results stay as they were."""
+        fields = type(self).model_fields
+        unset = [name for name in _ADDED if getattr(self, name) == fields[name].default]
+        return {name: value for name, value in dump(self).items() if name not in unset}
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Config:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(f"takes one of steps and epochs, found {'neither' if self.steps is None else 'both'}")
+        if self.early_stopping is not None and self.evaluate_every is None:
+            raise ValueError("'early_stopping' counts evaluations; set 'evaluate_every', too")
+        for label, weight in self.class_weights.items() if isinstance(self.class_weights, dict) else ():
+            if not 0 < weight < math.inf:
+                raise ValueError(f"class_weights: {label!r} has the weight {weight:g}; weights are positive")
+        return self
+
+    @property
+    def label_counts(self) -> list[int]:
+        """`labels` of a job that is fitted to its data (`checks.fitted`)."""
+        return [number for number in self.labels if number is not None]
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -105,6 +135,8 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield from length_problems(recipe, job, job.length)
         if recipe.network is not None:
             yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
+    if job.class_weights is not None and job.task not in _LABELLED:
+        yield ".class_weights", f"are of {' and '.join(_LABELLED)}, and task is {job.task}; leave them out"
     if job.submission and PRETRAINED not in job.models:
         yield ".submission", f"is of the network {PRETRAINED}, which models leaves out"
     for index, name in enumerate(job.baselines):
@@ -145,8 +177,9 @@ def numbers(job: Config) -> Iterator[str]:
         metrics = ("*",)
     models = [*(Path(model).name for model in job.models), *job.baselines]
     for labels in job.labels:
-        yield from (f"{metric}/{model}_{labels}" for metric in metrics for model in models)
-        yield f"difference/*_{labels}"
+        count = "*" if labels is None else labels  # how many there are is not known yet
+        yield from (f"{metric}/{model}_{count}" for metric in metrics for model in models)
+        yield f"difference/*_{count}"
 
 
 def contents_of(path: Path) -> str:
@@ -177,6 +210,7 @@ def run(
     corpus = inputs["corpus"].path if "corpus" in inputs else None
     data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]))
     known = checks.findings(data)
+    checks.check_labels(job, known)
     job, said = checks.fitted(job, known), checks.remarks(job, known)
     for remark in said if job.data.name is not None else ():
         context.progress("labelled examples", None, warning=remark)  # of a file it was told before anything ran
@@ -195,7 +229,7 @@ def run(
         if job.submission and data.splits.get("predict"):
             files = trials.submit(job.data.task_file()[0], out_dir / SUBMISSION)
             made = report.with_submission(made, [f"{SUBMISSION}/{file}" for file in files])
-        first = trials.predicted[PRETRAINED, max(job.labels)][0]
+        first = trials.predicted[PRETRAINED, max(job.label_counts)][0]
         tables, drawn = answered.shown(data, trials.reported(), first, out_dir / "figures")
         made = replace(
             made,

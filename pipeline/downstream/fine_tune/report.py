@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from data_prep.labelled.examples import Labelled
 from pipeline.artifact import MODEL
 from pipeline.downstream import labelled_scores, predictions_file
+from pipeline.downstream.fine_tune import protocol
+from pipeline.downstream.fine_tune.examples import some
 from pipeline.downstream.fine_tune.job import FROZEN, PRETRAINED, SCRATCH, Config
 from pipeline.downstream.fine_tune.metrics import main_metric
 from pipeline.gate import ENCODER, Candidate
@@ -42,17 +44,17 @@ def build(
     models = list(dict.fromkeys(cell["model"] for cell in cells))
     paired = [
         _paired(cells, PRETRAINED, other, labels)
-        for labels in job.labels
+        for labels in job.label_counts
         for other in models
         if PRETRAINED in job.models and other != PRETRAINED
     ]
-    metric, test_rows = main_metric(data), min(job.test_rows, len(data.splits[data.reported]))
+    metric, test_rows = main_metric(data), len(some(data.splits[data.reported], job.test_rows, 0))
     figures.learning_curve(f"{job.name} ({data.reported})", metric, cells, folder / CURVE)
     return Report(
         title=job.name,
         about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of {data.reported}; mean ± "
-        f"standard deviation over {job.seeds} seeds (examples, weights and order); {job.steps} steps for every "
-        "network; learning rates chosen on validation rows."
+        f"standard deviation over {job.seeds} seeds (examples, weights and order); "
+        f"{protocol.description(job)}; learning rates chosen on validation rows."
         + "".join(f"\n\n{remark[0].upper()}{remark[1:]}." for remark in remarks),
         tables=_tables(job, models, cells, paired),
         figures=[Figure("learning curve", CURVE)],
@@ -65,6 +67,7 @@ def build(
             "metric": metric,
             "split": data.reported,
             "steps": job.steps,
+            "epochs": job.epochs,
             "precision": precision,
             "rows": {name: len(examples) for name, examples in data.splits.items()},
             "test_rows": test_rows,
@@ -103,6 +106,7 @@ def _tables(
     scores = [[_marked(model), *(_with_spread(by_place[model, n]["scores"]) for n in labels)] for model in models]
     rates = [[model, *(f"{by_place[model, n]['lr']:g}" for n in labels)] for model in models if model in job.models]
     tables = [Table("Scores", columns, scores), *_others(cells, labels), Table("Learning rates chosen", columns, rates)]
+    tables += protocol.tables(cells, job)
     if paired:
         differences = [
             [
@@ -136,7 +140,7 @@ def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path)
         ids = predictions_file.content_ids(texts)
         examples = [replace(example, id=own) for example, own in zip(examples, ids, strict=True)]
     parts = []
-    for seed, predicted in enumerate(trials.predicted[PRETRAINED, max(job.labels)]):
+    for seed, predicted in enumerate(trials.predicted[PRETRAINED, max(job.label_counts)]):
         of_seed = (examples, predicted.answers, predicted.scores)
         parts += labelled_scores.parts_of(job.name, data, data.reported, seed, *of_seed)
     tasks = {part.task: labelled_scores.tasks_of(job.name, data)[part.task] for part in parts}
@@ -190,7 +194,7 @@ def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict
         )
     sentences += _beside_others(job, cells, paired)
     if not sentences:
-        num_labels = max(job.labels)
+        num_labels = max(job.label_counts)
         best = max((cell for cell in cells if cell["labels"] == num_labels), key=lambda cell: cell["mean"])
         sentences = [f"With {num_labels:,} labels {best['model']} is best: {metric} {best['mean']:.3f}."]
     return " ".join(sentences)
@@ -198,7 +202,7 @@ def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict
 
 def _beside_others(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]]) -> list[str]:
     """With the most labels, the pretrained network beside the frozen one and the best method without a network."""
-    most = max(job.labels)
+    most = max(job.label_counts)
     baselines = [cell for cell in cells if cell["kind"] == "baseline" and cell["labels"] == most]
     best = max(baselines, key=lambda cell: cell["mean"])["model"] if baselines else None
     named = {FROZEN: "the frozen network", best: f"{best}, the best method without a network"}
@@ -227,7 +231,7 @@ def _candidates(
     """The pretrained encoder, by its score with the most labels."""
     if PRETRAINED not in job.models:
         return []
-    num_labels = max(job.labels)
+    num_labels = max(job.label_counts)
     cell = next(cell for cell in cells if (cell["model"], cell["labels"]) == (PRETRAINED, num_labels))
     return [
         Candidate(

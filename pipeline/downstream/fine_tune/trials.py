@@ -17,7 +17,7 @@ from data_prep.rng import key
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.fine_tune import exported, metrics, submission
-from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
+from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, OWN, PRETRAINED, SCRATCH, Config
@@ -31,6 +31,7 @@ from training.distributed import Worker, choose_device, set_up_cpu
 from training.inference import opening
 from training.loop import Training
 from training.models.fine_tuning import TaskEncoder
+from training.monitor.early_stopping import BestWeights
 from training.objectives.fine_tuning import FineTuning
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
@@ -43,6 +44,10 @@ class Trial:
 
     scores: dict[str, float]
     predicted: Predicted
+    steps: int = 0
+    """Steps that were taken."""
+    best_step: int = 0
+    """The step whose state is judged: the last, or the best of those that were scored on validation rows."""
     network: FineTuned | Path | None = None
     """What was trained, or the folder of an earlier attempt that holds it; only of the network that is kept."""
 
@@ -79,7 +84,7 @@ class Trials:
         self.head, self.shape, self.main = module_of(data.head), shape_of(data), metrics.main_metric(data)
         overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
         self.layout = Layout(job.length, overlap, max_answer=job.max_answer)
-        self.held_out: dict[tuple[Path, str, int], Encoded] = {}
+        self.held_out: dict[tuple[Path, str, int | None], Encoded] = {}
         self.encoders: dict[Source, TaskEncoder] = {}
         self.predicted: dict[tuple[str, int], list[Predicted]] = {}
         """By model and number of labels, what was predicted for `reported()` in each seed."""
@@ -91,7 +96,7 @@ class Trials:
 
     def run(self) -> list[dict[str, Any]]:
         """A cell for each number of labels and model: scores by seed, the chosen rate, the score of each one tried."""
-        return [self._cell(model, labels) for labels in self.job.labels for model in self.job.models]
+        return [self._cell(model, labels) for labels in self.job.label_counts for model in self.job.models]
 
     def _cell(self, model: str, labels: int) -> dict[str, Any]:
         """A single rate is not tried before it is used."""
@@ -101,7 +106,7 @@ class Trials:
             tried = {lr: self.trial(model, labels, SELECTION, lr, "validation").scores[self.main] for lr in rates}
         lr = max(tried, key=lambda rate: tried[rate]) if tried else rates[0]
         trials = [self.trial(model, labels, seed, lr, self.data.reported) for seed in range(self.job.seeds)]
-        if (model, labels) == (PRETRAINED, max(self.job.labels)):
+        if (model, labels) == (PRETRAINED, max(self.job.label_counts)):
             self.kept = trials[0].network
         self.predicted[model, labels] = [trial.predicted for trial in trials]
         return {
@@ -110,6 +115,8 @@ class Trials:
             "labels": labels,
             "scores": [trial.scores[self.main] for trial in trials],
             "all": [trial.scores for trial in trials],
+            "steps": [trial.steps for trial in trials],
+            "best_steps": [trial.best_step for trial in trials],
             "lr": lr,
             "tried": {str(rate): value for rate, value in tried.items()},
         }
@@ -154,28 +161,51 @@ class Trials:
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
         outputs = self.head.outputs(self.shape)
-        objective = FineTuning(self._encoder(source), self.data.head, outputs, self.job.pooling, frozen=source.frozen)
-        config = TrainConfig(
-            global_batch=min(self.job.batch, len(rows)),
-            steps=self.job.steps,
-            lr=lr,
-            warmup_steps=self.job.steps // 10,
-            precision=self.precision,
-            log_every=self.job.steps,
-        )
-        window = self.job.length_window
-        worker = Worker(device=choose_device(self.placement.device))
-        Training(
-            objective, stream_of(MemoryTable(rows.rows, len(rows)), config.global_batch, trial_seed, window), config,
-            placement=PlacementConfig(device=self.placement.device), worker=worker, seed=trial_seed,
-        ).run()  # fmt: skip
+        objective = FineTuning(
+            self._encoder(source), self.data.head, outputs, self.job.pooling,
+            weights=label_weights(self.job.class_weights, self.data, chosen), frozen=source.frozen,
+        )  # fmt: skip
+        steps, best_step = self._train(objective, rows, source, lr, trial_seed)
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
         held_out = self._held_out(source.folder, split, most)
-        predicted = self.head.predicted(self.shape, held_out, scores_of(objective.scores, held_out))
+        predicted = self._predicted(objective, held_out)
         scores = metrics.scores(self.data, held_out.examples, predicted)
         scores |= metrics.scores_of_parts(self.data, held_out.examples, predicted)
-        is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.labels), 0)
-        return Trial(scores, predicted, self._fine_tuned(objective, source) if is_kept else None)
+        is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.label_counts), 0)
+        return Trial(scores, predicted, steps, best_step, self._fine_tuned(objective, source) if is_kept else None)
+
+    def _train(self, objective: FineTuning, rows: Encoded, source: Source, lr: float, seed: int) -> tuple[int, int]:
+        """Train on rows; the steps that were taken, and the one whose state is kept."""
+        job, steps = self.job, steps_of(self.job, len(rows))
+        best = None
+        if job.evaluate_every is not None:
+            validation = self._held_out(source.folder, "validation", job.validation_rows)
+            best = BestWeights(objective.network, lambda: self._score(objective, validation), job.early_stopping)
+        config = TrainConfig(
+            global_batch=min(job.batch, len(rows)), steps=steps, lr=lr, warmup_steps=steps // 10,
+            precision=self.precision, log_every=steps, evaluate_every=job.evaluate_every or 0,
+        )  # fmt: skip
+        table = MemoryTable(rows.rows, len(rows))
+        done = Training(
+            objective,
+            stream_of(table, config.global_batch, seed, job.length_window),
+            config,
+            placement=PlacementConfig(device=self.placement.device),
+            worker=Worker(device=choose_device(self.placement.device)),
+            seed=seed,
+            goes_on=best,
+        ).run()
+        if best is None:
+            return done["step"], done["step"]
+        best.restore()
+        return done["step"], best.step
+
+    def _score(self, objective: FineTuning, held_out: Encoded) -> float:
+        """The number that counts."""
+        return metrics.scores(self.data, held_out.examples, self._predicted(objective, held_out))[self.main]
+
+    def _predicted(self, objective: FineTuning, held_out: Encoded) -> Predicted:
+        return self.head.predicted(self.shape, held_out, scores_of(objective.scores, held_out))
 
     def _fine_tuned(self, objective: FineTuning, source: Source) -> FineTuned:
         framed, examples = self.job.pooling == "last", self.data.splits["train"]
@@ -206,7 +236,7 @@ class Trials:
         answers = [named_as(self.shape, answer) for answer in predicted.answers]
         return submission.write(self.job.name, task, examples, answers, folder, bounds, probabilities)
 
-    def _held_out(self, folder: Path, split: str, most: int) -> Encoded:
+    def _held_out(self, folder: Path, split: str, most: int | None) -> Encoded:
         key = (folder, split, most)
         if key not in self.held_out:
             examples = some(self.data.splits[split], most, self.seed)
@@ -226,7 +256,8 @@ class Trials:
 
 
 def _save(trial: Trial, folder: Path) -> None:
-    values = {"scores": trial.scores, "predicted": asdict(trial.predicted)}
+    values = {name: getattr(trial, name) for name in ("scores", "steps", "best_step")}
+    values |= {"predicted": asdict(trial.predicted)}
     (folder / _TRIAL).write_text(json.dumps(values))
     if isinstance(trial.network, FineTuned):
         exported.save(folder / FINE_TUNED, trial.network)
@@ -235,4 +266,5 @@ def _save(trial: Trial, folder: Path) -> None:
 def _open(folder: Path) -> Trial:
     values = json.loads((folder / _TRIAL).read_text())
     network = folder / FINE_TUNED
-    return Trial(values["scores"], Predicted(**values["predicted"]), network if network.is_dir() else None)
+    values |= {"predicted": Predicted(**values["predicted"])}
+    return Trial(**values, network=network if network.is_dir() else None)

@@ -302,6 +302,17 @@ def test_labels_that_cannot_serve_are_found_before_training(
         checked(recipe, path, **changes)
 
 
+def test_weights_of_labels_that_there_are_not_are_refused(recipe: Any, tmp_path: Path) -> None:
+    path = rows_of(tmp_path / "rows.jsonl", **GOOD)
+    checked(recipe, path, class_weights={"a": 2.0})
+    with pytest.raises(UserError, match=r"class_weights: .* has no label 'aa'; allowed: a, b; did you mean a"):
+        checked(recipe, path, class_weights={"aa": 2.0})
+    job = _job(path, task="regression", class_weights="balanced", baselines=[])
+    assert (".class_weights", "are of classification and tagging, and task is regression; leave them out") in list(
+        needs(recipe, job)
+    )
+
+
 def test_files_that_are_not_there_are_found_before_training(recipe: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rows.jsonl does not exist; correct data.path or models"):
         checked(recipe, tmp_path / "rows.jsonl")
@@ -323,6 +334,9 @@ def test_what_is_odd_about_labels_is_said_with_numbers(recipe: Any, tmp_path: Pa
         "downstream verbs: labels asks for 90 rows, and train has 40",
     ]
     assert checks.fitted(job, known).labels == [30, 40]
+    everything = _job(path, task="classification", labels=[30, None, 40], test_rows=None)
+    assert checks.fitted(everything, known).labels == [30, 40], "null is all rows"
+    assert checks.remarks(everything, known) == checks.remarks(job, known)[:3]
     data = load(job.data, tmp_path)
     said = report.build(job, data, [_cell(number) for number in (30, 50, 90)], "fp32", {}, tmp_path, ["two are odd"])
     assert "Two are odd." in page(said) and said.notes["remarks"] == ["two are odd"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from data_prep.labelled.files import Labelled
-from pipeline.downstream.fine_tune import report
+from pipeline.downstream.fine_tune import protocol, report
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.reports.report import Report
 from tests.pipeline.job_checks import assert_announced
@@ -51,6 +51,30 @@ def test_a_difference_is_clear_beyond_its_spread_and_a_tie_is_no_win(
     assert (pair["wins"], pair["seeds"], pair["clear"]) == (wins, 3, clear) and said in made.verdict
     mean = sum(pretrained) / 3 - 1.6 / 3
     assert made.numbers["difference/pretrained_minus_scratch_8"] == pytest.approx(mean)
+
+
+def test_how_long_networks_were_trained_is_said_by_model_and_number_of_labels(tmp_path: Path) -> None:
+    values = {
+        "name": "verbs", "task": "tagging", "data": {"path": "rows"}, "labels": [8, 40], "models": ["pretrained"],
+        "epochs": 3, "batch": 8, "length": 32, "lrs": [1e-3], "validation_rows": 1, "test_rows": None,
+        "evaluate_every": 10, "early_stopping": 2, "class_weights": "balanced",
+    }  # fmt: skip
+    cells: list[dict[str, Any]] = [
+        {"model": "pretrained", "kind": "network", "labels": number, "scores": [0.5, 0.6], "lr": 1e-3,
+         "steps": [number, number + 2], "best_steps": [4, 4]}
+        for number in (8, 1040)
+    ]  # fmt: skip
+    config = Config.model_validate(values)
+    (table,) = protocol.tables(cells, config)
+    assert (table.title, table.rows) == ("Steps taken", [["pretrained", "8–10; kept: 4", "1,040–1,042; kept: 4"]])
+    assert protocol.description(config) == (
+        "3 epochs for every network, scored on validation rows every 10 steps, of which the best state is kept, "
+        "ended by 2 evaluations without a better score; labels weighted by how rare they are"
+    )
+    plain = config.model_copy(update=dict.fromkeys(("epochs", "evaluate_every", "early_stopping"), None) | {"steps": 7})
+    assert protocol.tables(cells, plain) == []
+    named = plain.model_copy(update={"class_weights": {"X": 2.0}})
+    assert protocol.description(named) == "7 steps for every network; labels weighted: X 2"
 
 
 def test_one_seed_has_no_spread_and_is_never_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from data_prep.labelled.files import Example, Labelled
 from data_prep.shards.rows import Ragged
 from pipeline.downstream.fine_tune import baselines, trials
-from pipeline.downstream.fine_tune.examples import drawn, some
+from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of
 from pipeline.downstream.fine_tune.heads import Encoded, Predicted, Shape
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.stage import Context
@@ -88,8 +91,9 @@ def test_a_trial_learns_from_training_examples_alone(
         def __init__(self, objective: Any, stream: Any, config: Any, **options: Any) -> None:
             trained.append({"stream": stream, "config": config, **options})
 
-        def run(self) -> None:
+        def run(self) -> dict[str, int]:
             """Nothing is trained."""
+            return {"step": trained[-1]["config"].steps}
 
     monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda shape: 2))
     monkeypatch.setattr(trials, "tokenizer_of", lambda folder, framed: None)
@@ -98,17 +102,61 @@ def test_a_trial_learns_from_training_examples_alone(
     monkeypatch.setattr(trials, "stream_of", lambda table, batch, seed, window: (table.columns["input"], batch, seed))
     monkeypatch.setattr(job, "_encoder", lambda source: None)
     seed = -1 if split == "validation" else 1
-    assert job.trial("pretrained", 20, seed, 0.25, split).scores == {"accuracy": 1.0}
+    trial = job.trial("pretrained", 20, seed, 0.25, split)
+    assert (trial.scores, trial.steps, trial.best_step) == ({"accuracy": 1.0}, 20, 20)
     learned, judged = read
     assert learned == [f"train {number}" for number in drawn(60, 20, 5, seed)]
     count = {"validation": 12, "test": 25}[split]
     assert judged == [example.text for example in some(DATA.splits[split], count, 5)] and len(judged) == count
     (first,) = trained
     assert (first["config"].lr, first["config"].steps, first["config"].global_batch) == (0.25, 20, 8)
-    assert first["stream"][1:] == (8, first["seed"]) and "held_out" not in first
+    assert first["stream"][1:] == (8, first["seed"]) and "held_out" not in first and first["goes_on"] is None
     job.trial("scratch", 20, seed if split == "validation" else 2, 0.25, split)
     assert len(read) == 3, "held-out examples are read once"
     assert (trained[1]["seed"] != first["seed"]) == (split == "test"), "another seed, another order"
+
+
+def test_the_state_that_answers_validation_rows_best_is_judged_on_the_others(
+    job: trials.Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.job = JOB.model_copy(update={"steps": None, "epochs": 4.0, "evaluate_every": 2, "early_stopping": 2})
+    read: list[str] = []
+    weight = torch.nn.Parameter(torch.zeros(()))
+    network = torch.nn.Module()
+    network.register_parameter("weight", weight)
+    rights = {0: 3, 2: 5, 4: 9, 6: 2, 8: 9, 10: 12}  # rows of validation that are right after so many steps
+
+    def encode(shape: Shape, examples: Any, tokenizer: Any, layout: Any) -> Encoded:
+        read.append(examples[0].text.partition(" ")[0])
+        return Encoded({"input": Ragged.from_rows([[0]] * len(examples))}, examples)
+
+    def predicted(shape: Shape, rows: Encoded, scores: Ragged) -> Predicted:
+        right = rights[int(weight)]
+        answers = [e.label if place < right else 1 - e.label for place, e in enumerate(rows.examples)]
+        return Predicted(answers, [None] * len(rows))
+
+    class Training:
+        def __init__(self, objective: Any, stream: Any, config: Any, goes_on: Any, **_: Any) -> None:
+            self.steps, self.goes_on = config.steps, goes_on
+            assert (config.steps, config.warmup_steps, config.evaluate_every) == (10, 1, 2)
+
+        def run(self) -> dict[str, int]:
+            for step in range(2, self.steps + 1, 2):
+                weight.data.fill_(step)
+                if not self.goes_on(step):
+                    break
+            return {"step": step}
+
+    monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda shape: 2))
+    monkeypatch.setattr(trials, "tokenizer_of", lambda folder, framed: None)
+    monkeypatch.setattr(trials, "Training", Training)
+    objective = SimpleNamespace(network=network, scores=lambda rows: rows["input"])
+    monkeypatch.setattr(trials, "FineTuning", lambda *_, **__: objective)
+    monkeypatch.setattr(trials, "stream_of", lambda *_: None)
+    monkeypatch.setattr(job, "_encoder", lambda source: None)
+    trial = job.trial("pretrained", 20, 0, 0.25, "test")
+    assert (trial.steps, trial.best_step, trial.scores) == (8, 4, {"accuracy": 9 / 25})
+    assert read == ["train", "validation", "test"]
 
 
 def test_a_trial_is_found_again_by_all_that_it_depends_on(job: trials.Trials, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,3 +216,49 @@ def test_baselines_learn_from_the_same_examples_and_are_tested_on_the_same(monke
     assert seen == [
         ([f"train {number}" for number in drawn(60, labels, 5, seed)], test) for labels in (4, 20) for seed in range(3)
     ]
+
+
+def test_epochs_are_passes_over_the_rows() -> None:
+    def steps(epochs: float, rows: int) -> int:
+        return steps_of(JOB.model_copy(update={"steps": None, "epochs": epochs}), rows)
+
+    assert steps_of(JOB, 1000) == 20
+    assert [steps(1.0, 80), steps(1.0, 81), steps(2.5, 80), steps(0.01, 80)] == [10, 11, 25, 1]
+    assert steps(3.0, 5) == 3, "a batch of fewer rows is all of them"
+
+
+def test_rare_labels_weigh_more() -> None:
+    labels = [0, 0, 0, 2, 2, 0]
+    data = Labelled("classification", ["a", "b", "c"], DATA.splits, "made up", "CC0-1.0", "none")
+    examples = [Example(text=str(place), label=label) for place, label in enumerate(labels)]
+    balanced = label_weights("balanced", data, examples)
+    assert balanced is not None and balanced.tolist() == [6 / (2 * 4), 1.0, 6 / (2 * 2)]
+    assert balanced[[0, 2]].tolist() == compute_class_weight("balanced", classes=np.array([0, 2]), y=labels).tolist()
+    tags = Labelled("tagging", ["O", "X"], {}, "made up", "CC0-1.0", "none")
+    words = [Example(words=("a", "b", "c"), tags=(0, 0, 1)), Example(words=("d",), tags=(0,))]
+    of_words = label_weights("balanced", tags, words)
+    assert of_words is not None and of_words.tolist() == [4 / (2 * 3), 4 / (2 * 1)]
+    named = label_weights({"c": 2.5}, data, examples)
+    assert named is not None and named.tolist() == [1.0, 1.0, 2.5]
+    assert label_weights(None, data, examples) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 2}, "takes one of steps and epochs, found both"),
+        ({"steps": None}, "takes one of steps and epochs, found neither"),
+        ({"early_stopping": 2}, "'early_stopping' counts evaluations; set 'evaluate_every', too"),
+        ({"class_weights": {"a": 0.0}}, "class_weights: 'a' has the weight 0; weights are positive"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate({**JOB.model_dump(mode="json"), **changes})
+
+
+def test_settings_that_are_not_set_are_in_no_key() -> None:
+    values = JOB.model_dump(mode="json")
+    assert not {"submission", "epochs", "evaluate_every", "early_stopping", "class_weights"} & values.keys()
+    asked = {**values, "steps": None, "epochs": 2.0, "evaluate_every": 5, "class_weights": "balanced"}
+    assert Config.model_validate(asked).model_dump(mode="json") == asked

@@ -1,0 +1,50 @@
+"""How the networks of a job are trained, as its report says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.downstream.fine_tune.job import Config
+from pipeline.reports.report import Table
+
+
+def description(job: Config) -> str:
+    """What all networks have in common, in words."""
+    length = f"{job.steps} steps" if job.epochs is None else f"{job.epochs:g} epoch{'s' * (job.epochs != 1)}"
+    phrases = [f"{length} for every network"]
+    if job.evaluate_every is not None:
+        phrases.append(f"scored on validation rows every {job.evaluate_every} steps, of which the best state is kept")
+    if job.early_stopping is not None:
+        phrases.append(f"ended by {job.early_stopping} evaluations without a better score")
+    text = ", ".join(phrases)
+    if job.class_weights == "balanced":
+        text += "; labels weighted by how rare they are"
+    elif job.class_weights is not None:
+        text += f"; labels weighted: {', '.join(f'{label} {weight:g}' for label, weight in job.class_weights.items())}"
+    return text
+
+
+def tables(cells: Sequence[Mapping[str, Any]], job: Config) -> list[Table]:
+    """Steps by model and number of labels, where they differ."""
+    if job.epochs is None and job.evaluate_every is None:
+        return []
+    networks = [cell for cell in cells if cell.get("steps")]
+    labels = sorted({cell["labels"] for cell in networks})
+    columns = ["model", *(f"{number:,} labels" for number in labels)]
+    by_place = {(cell["model"], cell["labels"]): cell for cell in networks}
+    rows = [
+        [model, *(_steps(by_place[model, number], job) for number in labels)]
+        for model in dict.fromkeys(cell["model"] for cell in networks)
+    ]
+    return [Table("Steps taken", columns, rows)]
+
+
+def _steps(cell: Mapping[str, Any], job: Config) -> str:
+    taken = _range(cell["steps"])
+    return taken if job.evaluate_every is None else f"{taken}; kept: {_range(cell['best_steps'])}"
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
