@@ -245,8 +245,8 @@ CHANGES = [
     Change(
         "an encoder is proposed by its score with the fewest labels",
         "pipeline/downstream/fine_tune/report.py",
-        "    num_labels = max(job.labels)\n    cell = next",
-        "    num_labels = min(job.labels)\n    cell = next",
+        "    num_labels = max(job.label_counts)\n    cell = next",
+        "    num_labels = min(job.label_counts)\n    cell = next",
         (f"{JOBS}/fine_tune/test_report.py::test_the_encoder_is_proposed_by_its_score_with_the_most_labels",),
     ),
     Change(
