@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.exit_codes import FAILED
+from flows.inference import command_line as asked
 from flows.machine import environment
 
 app = typer.Typer(
@@ -253,64 +254,8 @@ def sample(
     commands.sample(model, out, count, seed)
 
 
-@app.command()
-def generate(
-    model: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Folder, artifact, run or registered model that writes text.")
-    ],
-    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="The beginning of the text.")] = None,
-    file: Annotated[
-        str | None, typer.Option("--file", "-f", metavar="FILE", help="Prompts instead: one a line, or JSON lines.")
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option("--out", "-o", metavar="FILE", help="JSON lines (default: the terminal).")
-    ] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", help="Tokens to write at most.")] = 128,
-    temperature: Annotated[
-        float | None, typer.Option(help="Sample tokens, from logits divided by this (default: the likeliest token).")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Sample from this many of the likeliest tokens.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Sample from the fewest tokens with this total probability.")
-    ] = None,
-    beams: Annotated[int, typer.Option(help="Number of texts that beam search follows.")] = 1,
-    length_penalty: Annotated[
-        float, typer.Option(help="With beams: log-probability is divided by length to this power.")
-    ] = 1.0,
-    stop: Annotated[list[str] | None, typer.Option(help="Text to stop before; may be repeated.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same text for a prompt.")] = 0,
-    batch: Annotated[int, typer.Option(help="Texts in a batch.")] = 16,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    json: JsonOption = False,
-) -> None:
-    """Continue prompts, or turn texts into others, with a trained decoder or encoder-decoder."""
-    from flows.inference import generate as generation
-    from training.inference.generation.decoding import Decoding
-
-    decoding = Decoding(
-        max_new_tokens, temperature, top_k, top_p, beams, length_penalty, stop=tuple(stop or ()), seed=seed
-    )
-    generation.generate(model, prompt, file, out, decoding, batch, device, json)
-
-
-@app.command()
-def predict(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Folder or artifact of a fine-tuned network, or a run (RUN/JOB).")
-    ],
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Rows, laid out as those it learned from.")],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="JSON lines (.jsonl) or Arrow (.arrow).")],
-    inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="Column to read, where it has another name; may be repeated.")
-    ] = None,
-    layout: Annotated[str | None, typer.Option(help="table, squad, tokens or hub, where it is another one.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    json: JsonOption = False,
-) -> None:
-    """Answer the rows of files with a fine-tuned network: labels, numbers, choices, or parts of their contexts."""
-    from flows.inference import predict as prediction
-
-    prediction.predict(model, files, out, inputs or [], layout, device, json)
+for command in (asked.generate, asked.predict, asked.embed):
+    app.command()(command)
 
 
 CodecArgument = Annotated[

@@ -19,11 +19,9 @@ from data_prep.labelled.examples import Example
 from data_prep.labelled.loading import unlabelled
 from data_prep.labelled.rows import Reading
 from data_prep.labelled.task import task_of
+from flows.checkpoint import fine_tuned_folder
 from flows.show.console import new_console
 from flows.show.outputs import check_output, written_whole
-from pipeline.downstream.fine_tune.job import FINE_TUNED
-from pipeline.home import Home
-from pipeline.runs import find
 
 AT_ONCE = 1024  # rows
 ARROW, JSON_LINES = ".arrow", ".jsonl"
@@ -37,7 +35,7 @@ def predict(
     model: str, files: Sequence[str], out: str, inputs: Sequence[str], layout: str | None, device: str, as_json: bool
 ) -> None:
     """Write an answer for every row. UserError for what cannot be read; nothing of the output is written then."""
-    folder = model_of(model)
+    folder = fine_tuned_folder(model)
     path = check_output(Path(out).expanduser(), files)
     if path.suffix not in (ARROW, JSON_LINES):
         raise UserError(f"--out {out}: ends in {path.suffix or 'nothing'}; name a file that ends in .jsonl or .arrow.")
@@ -76,37 +74,6 @@ def predict(
     for remark in reading.remarks():
         console.print(Text(f"warning: {remark}", "yellow"), soft_wrap=True)
     console.print(Text(f"{out}: {count:,} rows", "dim"))
-
-
-def model_of(name: str) -> Path:
-    """The folder of a fine-tuned network: itself, that of an artifact or its key, or of a run, as RUN or RUN/JOB."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path / FINE_TUNED if (path / FINE_TUNED).is_dir() else path
-    home = Home.find()
-    store, said = home.store(), []
-    try:
-        return _inside(store.check_whole(store.resolve(name)).path, name)
-    except UserError as error:
-        said.append(str(error).rstrip("."))
-    run, _, job = name.partition("/")
-    try:
-        stages = find(home.runs, run).stages
-    except UserError as error:
-        raise UserError(f"{name}: no folder; {said[0]}; {str(error).rstrip('.')}.") from None
-    kept = [stage for stage, record in stages.items() if (Path(record.path) / FINE_TUNED).is_dir()]
-    if job and job in stages:
-        return _inside(Path(stages[job].path), name)
-    if job or len(kept) != 1:
-        listed = ", ".join(f"{run}/{stage}" for stage in kept) or "none of its jobs kept a fine-tuned network"
-        raise UserError(f"{name}: name one of its jobs: {listed}.")
-    return Path(stages[kept[0]].path) / FINE_TUNED
-
-
-def _inside(folder: Path, name: str) -> Path:
-    if not (folder / FINE_TUNED).is_dir():
-        raise UserError(f"{name}: holds no fine-tuned network; name a job that fine-tunes.")
-    return folder / FINE_TUNED
 
 
 def _writing(path: Path, suffix: str, batches: Iterator[list[dict[str, Any]]]) -> Iterator[int]:

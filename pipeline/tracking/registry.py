@@ -183,6 +183,9 @@ class Registry:
     def champion(self, name: str) -> Version | None:
         return _champion(self._server.client, name)
 
+    def with_alias(self, name: str, alias: str) -> Version | None:
+        return _with_alias(self._server.client, name, alias)
+
     def version(self, name: str, version: str) -> Version:
         return _version(self._server.client.get_model_version(name, version))
 

@@ -40,6 +40,16 @@ class Features:
 class Encoder(Protocol):
     """A trained network that gives features of rows."""
 
+    @property
+    def takes(self) -> tuple[int | None, ...] | None:
+        """Shape of a row's `input` of numbers, with None for any length; None where rows hold token ids."""
+        ...
+
+    @property
+    def longest(self) -> int | None:
+        """Most positions of a row; None where there is no most."""
+        ...
+
     def encode(self, rows: Rows) -> Features: ...
 
 

@@ -14,6 +14,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from data_prep.errors import UserError
 from data_prep.tokens.cleaning import Cleaning
+from flows import checkpoint
 from flows.inference import predict
 from pipeline.downstream.fine_tune import exported
 from pipeline.downstream.fine_tune.heads import Layout, Shape
@@ -101,14 +102,15 @@ def test_networks_are_found_by_run_and_job(network: Path, tmp_path: Path, monkey
     for name in stages:
         (tmp_path / name).mkdir()
     kept(network, tmp_path / "one", Shape("class", ("no", "yes")))
-    monkeypatch.setattr(predict, "find", lambda runs, name: SimpleNamespace(stages=stages))
+    monkeypatch.setattr(checkpoint.runs, "find", lambda runs, name: SimpleNamespace(stages=stages))
     assert Home.find().path == tmp_path / "home"
-    assert predict.model_of("last") == predict.model_of("last/one") == tmp_path / "one" / "fine-tuned"
+    found = checkpoint.fine_tuned_folder
+    assert found("last") == found("last/one") == tmp_path / "one" / "fine-tuned"
     with pytest.raises(UserError, match="last/two: holds no fine-tuned network"):
-        predict.model_of("last/two")
+        found("last/two")
     kept(network, tmp_path / "two", Shape("class", ("no", "yes")))
     with pytest.raises(UserError, match="last: name one of its jobs: last/one, last/two"):
-        predict.model_of("last")
+        found("last")
     (tmp_path / "two" / "fine-tuned" / "task.json").write_text("{}")
     with pytest.raises(UserError, match="holds no fine-tuned network"):
         exported.open_fine_tuned(tmp_path / "two" / "fine-tuned")

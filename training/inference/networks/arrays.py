@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -115,6 +115,11 @@ class ArrayEncoder:
 
     model: Autoencoder
     device: torch.device
+    longest: ClassVar[None] = None
+
+    @property
+    def takes(self) -> tuple[int, ...]:
+        return tuple(self.model.shape)
 
     def encode(self, rows: Rows) -> Features:
         values = scaled(np.asarray(rows["input"]))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -107,6 +107,8 @@ class ElmoEncoder:
     spelling: Spelling
     mix: ScalarMix
     device: torch.device
+    takes: ClassVar[None] = None
+    longest: ClassVar[None] = None
 
     def layers(self, rows: Rows) -> list[Tensor]:
         """Layers 0 … of all pieces, each [R, L, D]."""

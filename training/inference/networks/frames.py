@@ -17,6 +17,7 @@ from data_prep.shards.rows import Rows, ragged
 from training.inference.encoding import Features, in_batches
 from training.inference.networks import copy_others
 from training.models.frame_network import KIND, FrameNetwork, open_network, save_network
+from training.models.text.architectures import longest
 
 __all__ = ["FrameEncoder", "describes", "open_encoder", "open_network", "open_trainable"]
 
@@ -81,6 +82,14 @@ class FrameEncoder:
 
     network: FrameNetwork
     device: torch.device
+
+    @property
+    def takes(self) -> tuple[int | None, ...]:
+        return (None, self.network.bands)
+
+    @property
+    def longest(self) -> int | None:
+        return longest(self.network.config)
 
     def encode(self, rows: Rows) -> Features:
         frames = ragged(rows, "seen" if "seen" in rows else "input")

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -125,11 +125,25 @@ class TrainableText:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """The last hidden states of an encoder of `transformers`, [R, L, D]. Rows hold one sequence of token ids each."""
+    """Hidden states of an encoder of `transformers`, [R, L, D]. Rows hold one sequence of token ids each."""
 
     model: Any
     pad: int
     device: torch.device
+    layer: int | None = None
+    """Whose outputs they are: 0 is the embeddings, 1 the first layer; None: what the network gives in the end."""
+    takes: ClassVar[None] = None
+
+    @property
+    def longest(self) -> int | None:
+        return longest(self.model.config)
+
+    def at_layer(self, layer: int) -> TextEncoder:
+        """The encoder that gives the outputs of another layer. UserError where there is none of that number."""
+        most = self.model.config.num_hidden_layers
+        if not 0 <= layer <= most:
+            raise UserError(f"layer {layer}: the network has 0, its embeddings, to {most}; name one of these.")
+        return replace(self, layer=layer)
 
     def encode(self, rows: Rows) -> Features:
         if "sequence" in rows:
@@ -142,7 +156,8 @@ class TextEncoder:
         def states(index: np.ndarray) -> Tensor:
             batch = padded_tokens(take(rows, index), self.pad, most=longest(self.model.config))
             tensors = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
-            return self.model(**tensors).last_hidden_state
+            output = self.model(**tensors, output_hidden_states=self.layer is not None)
+            return output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
 
         starts = range(0, len(order), BATCH)
         for start, states_of_batch in zip(starts, in_batches(order, states), strict=True):

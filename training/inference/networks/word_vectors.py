@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class WordEncoder:
     """The input vector of each word, [R, L, D], whatever stands around it. Rows hold token ids."""
 
     network: WordVectors
+    takes: ClassVar[None] = None
+    longest: ClassVar[None] = None
 
     def encode(self, rows: Rows) -> Features:
         tokens = seen_tokens(rows)
