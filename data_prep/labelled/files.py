@@ -24,11 +24,12 @@ from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError, choices
 from data_prep.labelled.examples import Example, Head, Labelled
 from data_prep.labelled.layouts import table
-from data_prep.labelled.loading import load_task
+from data_prep.labelled.loading import load_files
 from data_prep.labelled.rows import Asked, Reading
 from data_prep.labelled.sets import REGISTERED, registered
 from data_prep.labelled.suite import SUITES, open_suite
 from data_prep.labelled.task import TaskFile, files_of, read_task
+from data_prep.labelled.text_to_text import in_one_text
 from data_prep.labelled.values import in_order, label_of, list_of, text_of
 from data_prep.sources.written import Delimiter, Encoding, as_of_old
 from data_prep.tokens.cleaning import Cleaning
@@ -110,39 +111,48 @@ class LabelledConfig(BaseModel):
         own = [] if named is None else [Path(named).expanduser()]
         return [*own, *files_of(task, folder)]
 
-    def task_file(self) -> tuple[TaskFile, Path]:
-        """The task of a task file or of a suite, and the folder where its paths begin. UserError if there is none."""
+    def task_file(self, written: bool = False) -> tuple[TaskFile, Path]:
+        """The task of a task file or of a suite, and the folder where its paths begin. UserError if there is none.
+
+        written: with inputs for a network that writes its answers (`data_prep.labelled.text_to_text`).
+        """
         if self.suite is not None:
             suite = open_suite(self.suite, Path(self.folder or ""))
-            return suite.task(self.of or ""), suite.folder
-        path = Path(self.task or "").expanduser()
-        return read_task(path), path.parent
+            task, folder, name = suite.task(self.of or ""), suite.folder, self.of or ""
+        else:
+            path = Path(self.task or "").expanduser()
+            task, folder, name = read_task(path), path.parent, path.stem
+        return (in_one_text(task, name) if written else task), folder
 
-    def reads(self, head: Head, in_pairs: bool) -> dict[str, Any]:
+    def reads(self, head: Head, in_pairs: bool, written: bool = False) -> dict[str, Any]:
         """How rows to predict are laid out, as settings of a task file: as those that are learned from."""
         if self.is_task:
-            given = self.task_file()[0].model_dump(mode="json", exclude_defaults=True)
+            given = self.task_file(written)[0].model_dump(mode="json", exclude_defaults=True)
             return {name: given[name] for name in _READS if name in given} | {"head": head}
         inputs = {"tags": ["words"], "answer": ["context", "question"]}.get(head, ["text", "text_pair"][: 1 + in_pairs])
         return {"head": head, "inputs": inputs, "encoding": self.encoding, "separator": self.delimiter}
 
 
 def load(
-    config: LabelledConfig, downloads: Path, corpus: Path | None = None, cleaning: Cleaning | None = None
+    config: LabelledConfig,
+    downloads: Path,
+    corpus: Path | None = None,
+    cleaning: Cleaning | None = None,
+    written: bool = False,
 ) -> Labelled:
     """The data set that a config names.
 
     downloads: folder of packages. corpus: folder of the corpus that some registered sets are derived
     from. cleaning: what is done to the characters of a file's texts, as to those of documents; by
-    default as a recipe does by default. Raises `UserError` with file and line, and what was found and
-    expected.
+    default as a recipe does by default. written: see `LabelledConfig.task_file`. Raises `UserError` with
+    file and line, and what was found and expected.
     """
     if config.name is not None:
         return registered(config.name, Path(downloads), corpus, config.split, config.seed)
-    if config.suite is not None:
-        return open_suite(config.suite, Path(config.folder or "")).load(config.of or "", cleaning or Cleaning())
-    if config.task is not None:
-        return load_task(Path(config.task), cleaning or Cleaning())
+    if config.is_task:
+        task, folder = config.task_file(written)
+        name = Path(config.task).name if config.task else f"{Path(config.suite or '').stem}/{config.of}"
+        return load_files(task, folder, name, cleaning or Cleaning())
     return _from_file(Path(config.path or "").expanduser(), config, cleaning or Cleaning())
 
 

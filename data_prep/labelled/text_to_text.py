@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from data_prep.labelled.task import TaskFile
+
 NO_LABEL = -1  # of a text that names no label, and of examples whose label is not known
 UNKNOWN = "<unk>"  # the target of these
 
@@ -40,6 +42,17 @@ GLUE = {
     )
 }
 """All but WNLI, which T5 leaves out of training and asks as `pronoun` does."""
+
+
+def in_one_text(task: TaskFile, name: str) -> TaskFile:
+    """The task with its inputs as one text: that of its prompt, or as `source` has them. name: of the task.
+
+    Questions about contexts stay two texts; words with tags, and choices, are not written.
+    """
+    if task.predicts in ("answer", "tags", "choice") or (task.predicts == "text" and not task.inputs):
+        return task
+    fields = [text if "{" in text else f"{text}: {{{text}}}" for text in sorted(task.inputs)]
+    return task.model_copy(update={"inputs": [task.prompt or " ".join([name, *fields])]})
 
 
 def source(name: str, fields: Mapping[str, str]) -> str:

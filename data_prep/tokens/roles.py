@@ -62,6 +62,13 @@ def roles_of(tokenizer: Tokenizer, settings: dict[str, Any]) -> dict[str, str]:
     return roles
 
 
+def ends_of(special: Specials) -> tuple[int | None, int | None]:
+    """The ids that begin and end texts: [BOS] and [EOS], or else [CLS] and [SEP]. What ends texts begins none."""
+    begin, end = (special.get(first) if special.get(first) is not None else special.get(second)
+                  for first, second in (("bos", "cls"), ("eos", "sep")))  # fmt: skip
+    return (None if begin == end else begin), end
+
+
 def settings_of(folder: Path) -> dict[str, Any]:
     """The settings of a tokenizer's folder; none where it has no file of them. UserError if they cannot be read."""
     settings: dict[str, Any] = {}

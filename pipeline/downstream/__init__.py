@@ -33,6 +33,7 @@ JOBS = {
     "regression": "pipeline.downstream.fine_tune.job",
     "choice": "pipeline.downstream.fine_tune.job",
     "question-answering": "pipeline.downstream.fine_tune.job",
+    "text-to-text": "pipeline.downstream.fine_tune.job",
     "few-shot": "pipeline.downstream.few_shot.job",
     "perplexity": "pipeline.downstream.perplexity",
     "text-restoration": "pipeline.downstream.text_restoration.job",

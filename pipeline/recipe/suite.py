@@ -26,7 +26,7 @@ from data_prep.kinds import Problem
 from data_prep.labelled.examples import TASKS, Task
 from data_prep.labelled.suite import SUITES, Suite, open_suite, read_suite
 from data_prep.settings import Settings
-from pipeline.downstream.fine_tune.job import BASELINES
+from pipeline.downstream.fine_tune.checks import BASELINES
 
 if TYPE_CHECKING:
     from pipeline.recipe.recipe import Experiment

@@ -6,7 +6,7 @@ there the class that its config.json names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from data_prep.errors import UserError
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Specials
 from data_prep.tokens import pretrained
-from data_prep.tokens.roles import specials_of
+from data_prep.tokens.roles import ends_of, specials_of
 from training.distributed import seed_torch
-from training.models.text.architectures import Architecture, architecture_of, longest
+from training.models.text.architectures import Architecture, architecture_in, longest
 from training.models.text.causal_lm import causal_lm
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.sequence_to_sequence import sequence_to_sequence
@@ -49,6 +49,16 @@ class LanguageModel:
         pad = self.specials.get("pad")
         return pad if pad is not None else (self.eos or 0)
 
+    @property
+    def start(self) -> int:
+        """The token that a decoder beside an encoder begins with."""
+        settings = self.network.generation_config.decoder_start_token_id
+        return int(self.network.config.decoder_start_token_id if settings is None else settings)
+
+    def from_random_weights(self) -> LanguageModel:
+        """The same shape, drawn by torch's generator."""
+        return replace(self, network=_of_shape(self.network.config, self.architecture).to(self.device))
+
     def plain_ids(self, text: str) -> list[int]:
         """The ids of a text without special tokens around it; "[MASK]" in it is ordinary text."""
         self.tokenizer.encode_special_tokens = True
@@ -75,16 +85,18 @@ class LanguageModel:
         return whole[len(before) :] if whole.startswith(before) else self.tokenizer.decode(written)
 
 
-def open_language_model(folder: Path, device: str = "cpu", random: int | None = None) -> LanguageModel:
+def open_language_model(
+    folder: Path, device: str = "cpu", random: int | None = None, trained: bool = False
+) -> LanguageModel:
     """The language model of a folder, in fp32 on CPU cores and as stored elsewhere.
 
-    random: instead, a network of its shape with weights of that seed.
+    random: instead, a network of its shape with weights of that seed. trained: whether its weights are to be trained.
 
     UserError where the folder holds no network that writes.
     """
     where = _device(device)
     config = open_config(folder)
-    line = _architecture(config)
+    line = architecture_in(config.to_dict())
     if not (line.causal or line.encoder_decoder):
         raise UserError(
             f"{folder}: {config.model_type!r} fills gaps and does not write; name a decoder, or an encoder with one."
@@ -95,18 +107,21 @@ def open_language_model(folder: Path, device: str = "cpu", random: int | None = 
     network = open_pretrained(folder, line.auto_class, **options) if random is None else _random(config, line, random)
     tokenizer, settings = pretrained.read(folder)
     special = specials_of(tokenizer, settings)
-    bos, eos = (special.get(first) if special.get(first) is not None else special.get(second)
-                for first, second in (("bos", "cls"), ("eos", "sep")))  # fmt: skip
+    bos, eos = ends_of(special)
     return LanguageModel(
-        network.to(where).requires_grad_(False), tokenizer, special, line, longest(network.config),
-        bos if bos != eos else None, eos, where,
+        network.to(where).requires_grad_(trained), tokenizer, special, line, longest(network.config), bos, eos,
+        where,
     )  # fmt: skip
 
 
 def _random(config: Any, line: Architecture, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         seed_torch(seed)
-        return (causal_lm if line.causal else sequence_to_sequence)(config).eval()
+        return _of_shape(config, line).eval()
+
+
+def _of_shape(config: Any, line: Architecture) -> Any:
+    return (causal_lm if line.causal else sequence_to_sequence)(config)
 
 
 def _device(name: str) -> torch.device:
@@ -117,14 +132,3 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device: {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu.") from None
     return device
-
-
-def _architecture(config: Any) -> Architecture:
-    """The properties of a config's model type; of a type that has no line, as far as its class tells them."""
-    line = architecture_of(config.model_type)
-    if line.causal or line.encoder_decoder:
-        return line
-    names = config.architectures or [""]
-    if config.is_encoder_decoder:
-        return Architecture(encoder_decoder=True)
-    return Architecture(causal=True) if names[0].endswith(("ForCausalLM", "LMHeadModel")) else line

@@ -31,10 +31,11 @@ def shown(
             Table("Wrong answers of which it is most sure", columns, [row for _, row in wrong], examples=True)
         )
     if data.head == "class" and len(data.labels) <= MOST_LABELS:
-        truth = [example.label for example in examples]
-        figures.confusion(data.labels, truth, predicted.answers, folder / CONFUSION)
+        pairs = [(e.label, answer) for e, answer in zip(examples, predicted.answers, strict=True) if answer is not None]
+        truth, answers = ([pair[side] for pair in pairs] for side in (0, 1))
+        figures.confusion(data.labels, truth, answers, folder / CONFUSION)
         drawn.append(Figure("which labels are taken for which", CONFUSION))
-    if data.head in ("class", "choice"):
+    if data.head in ("class", "choice") and None not in predicted.scores:
         sure = [score or 0.0 for score in predicted.scores]
         right = [answer == example.label for answer, example in zip(predicted.answers, examples, strict=True)]
         measured = calibration(sure, right)
@@ -61,7 +62,9 @@ def _wrong(data: Labelled, examples: Sequence[Example], predicted: Predicted) ->
             right = truth[0] if truth else "no answer"
             yield score or 0.0, [_short(example.text_pair or ""), _short(right), _short(said or "no answer"), sure]
         elif data.head == "class" and said != truth:
-            yield score or 0.0, [_text(example), truth, str(said), sure]
+            yield score or 0.0, [_text(example), truth, "no label" if said is None else said, sure]
+        elif data.head == "text" and answer not in truth:
+            yield 0.0, [_text(example), _short(truth[0]), _short(answer or "nothing"), sure]
 
 
 def _wrong_words(

@@ -120,6 +120,22 @@ def overlap(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -
     return answers
 
 
+def copy(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """The text itself."""
+    return [_text(example) for example in test]
+
+
+def nearest(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """What is to be written for the training text whose TF-IDF is nearest."""
+    from sklearn.neighbors import NearestNeighbors
+
+    texts = [_text(example) for example in train]
+    vectorizer = _vectorizer(texts).fit(texts)
+    index = NearestNeighbors(n_neighbors=1, metric="cosine").fit(vectorizer.transform(texts))
+    places = index.kneighbors(vectorizer.transform([_text(example) for example in test]), return_distance=False)
+    return [train[place].target for place in places[:, 0]]
+
+
 def _vectorizer(texts: Sequence[str]) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -153,4 +169,5 @@ METHODS: dict[Task, dict[str, Method]] = {
     "regression": {"mean": mean, "similarity": similarity},
     "choice": {"majority": majority, "overlap": overlap},
     "question-answering": {},
+    "text-to-text": {"copy": copy, "nearest": nearest},
 }

@@ -16,8 +16,18 @@ from data_prep.opening.files import UnfitError, read_json
 from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream import metrics
-from training.models.text.architectures import architecture_of
+from training.models.text.architectures import architecture_in, architecture_of
 
+TASKS_WRITTEN: tuple[Task, ...] = ("classification", "regression", "question-answering", "text-to-text")
+"""Those whose answers a network can write."""
+BASELINES: dict[Task, tuple[str, ...]] = {
+    "classification": ("majority", "tfidf"),
+    "tagging": ("majority", "unigram", "window"),
+    "regression": ("mean", "similarity"),
+    "choice": ("majority", "overlap"),
+    "question-answering": (),
+    "text-to-text": ("copy", "nearest"),
+}
 HAS: dict[Task, str] = {
     "classification": "a label for each text",
     "tagging": "a tag for each word",
@@ -103,27 +113,31 @@ def check_labels(job: Config, data: Findings) -> None:
 def read(job: Config, cleaning: Cleaning) -> Findings:
     """What the user's files hold. They are read once, unless they change."""
     about = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in job.data.files())
-    return _read(job.data.model_dump_json(), about, cleaning)
+    return _read(job.data.model_dump_json(), about, cleaning, job.written)
 
 
 @lru_cache
-def _read(config: str, changed: tuple[tuple[int, int], ...], cleaning: Cleaning) -> Findings:
-    return findings(load(LabelledConfig.model_validate_json(config), Path(), None, cleaning))
+def _read(config: str, changed: tuple[tuple[int, int], ...], cleaning: Cleaning, written: bool) -> Findings:
+    return findings(load(LabelledConfig.model_validate_json(config), Path(), None, cleaning, written))
 
 
 def _of_files(job: Config, data: Findings) -> Iterator[str]:
-    if data.task != job.task:
+    if data.task not in (TASKS_WRITTEN if job.written else (job.task,)):
         yield f"has {HAS[data.task]}, and task {job.task} needs {HAS.get(job.task, job.task)}"
     available = data.rows["train"]
     if not job.data.is_task and (most := max(job.label_counts, default=0)) > available:
         yield f"labels asks for {most:,} rows, and train has {available:,}"
+    for name in job.baselines if job.written else ():
+        if name not in BASELINES[data.task]:
+            known = choices(name, BASELINES[data.task])
+            yield f"has {HAS[data.task]}, for which there is no baseline {name!r}; {known}"
     yield from data.problems
 
 
 def pooling_problems(job: Config, model_type: str) -> Iterator[str]:
     """Why a network of a type cannot be asked at a row's first token."""
     if (
-        job.task not in ("tagging", "question-answering")
+        job.task not in ("tagging", "question-answering", "text-to-text")
         and job.pooling == "cls"
         and architecture_of(model_type).causal
     ):
@@ -140,12 +154,17 @@ def _of_network(folder: Path, job: Config) -> Iterator[str]:
     if not isinstance(config, dict) or "model_type" not in config:
         yield "config.json names no model_type"
         return
-    pad, line = pretrained.specials(folder).get("pad"), architecture_of(config["model_type"])
+    line = architecture_in(config)
+    if job.written and not (line.causal or line.encoder_decoder):
+        yield f"{config['model_type']!r} does not write; name a decoder, or an encoder with one"
+        return
+    pad = pretrained.specials(folder).get("pad")
     if pad is None and not line.causal:
         yield "its tokenizer has no token for padding"
         return
     yield from (f"pooling: {text}" for text in pooling_problems(job, config["model_type"]))
     name, first = line.setting("max_position_embeddings"), line.first(pad or 0)
     positions = config.get(name)
-    if isinstance(positions, int) and positions < job.length + first:
-        yield f"length {job.length} exceeds its {positions - first} positions"
+    asked = job.length + (job.max_answer if job.written and line.causal else 0)
+    if isinstance(positions, int) and positions < asked + first:
+        yield f"length {asked} exceeds its {positions - first} positions"

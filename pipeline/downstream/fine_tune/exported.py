@@ -22,10 +22,10 @@ from data_prep.opening import tensors
 from data_prep.opening.files import UnfitError, checked, read_json
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.fine_tune.heads import Layout, Predicted, Shape, module_of, tokenizer_of
+from pipeline.downstream.fine_tune.learners import Learner, learner_of, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
-from training.inference import opening
 from training.models.wrappers import autocast_forward
-from training.objectives.fine_tuning import FineTuning
+from training.objectives.fine_tuning import FineTuning, Pooling
 
 TASK, ENCODER, REST = "task.json", "encoder", "rest.safetensors"
 FORMAT = 1
@@ -36,10 +36,11 @@ AT_ONCE = 1024  # examples
 class FineTuned:
     """A network that answers. `folder` holds its encoder with the tokenizer."""
 
-    objective: FineTuning
+    objective: Learner
     shape: Shape
     layout: Layout
     folder: Path
+    pooling: Pooling
     framed: bool
     cleaning: Cleaning
     """What was done to the texts that it learned from."""
@@ -50,15 +51,17 @@ class FineTuned:
 
     def predict(self, examples: Sequence[Example]) -> Predicted:
         """Answers to examples, and how sure each is, as an evaluation has them; what is too long is cut as there."""
-        head, tokenizer = module_of(self.shape.head), tokenizer_of(self.folder, self.framed)
+        head, tokenizer = module_of(self.shape), tokenizer_of(self.shape, self.folder, self.framed)
         answers: list[Any] = []
         scores: list[float | None] = []
+        invalid = 0
         for start in range(0, len(examples), AT_ONCE):
             rows = head.encode(self.shape, examples[start : start + AT_ONCE], tokenizer, self.layout)
             predicted = head.predicted(self.shape, rows, scores_of(self.objective.scores, rows))
             answers += predicted.answers
             scores += predicted.scores
-        return Predicted(answers, scores)
+            invalid += predicted.invalid
+        return Predicted(answers, scores, invalid)
 
 
 def save(folder: Path, model: FineTuned) -> None:
@@ -66,14 +69,14 @@ def save(folder: Path, model: FineTuned) -> None:
     folder.mkdir(parents=True)
     model.objective.encoder.save(folder / ENCODER)
     trained = {name: tensor.detach().cpu() for name, tensor in model.objective.network.state_dict().items()}
-    held = _objective(folder, model.shape, model.objective.pooling).network.state_dict()
+    held = _objective(folder, model.shape, model.layout, model.pooling).network.state_dict()
     rest = {name: tensor.contiguous() for name, tensor in trained.items() if not torch.equal(held[name], tensor)}
     save_file(rest, folder / REST)
     about = {
         "format": FORMAT,
         "shape": asdict(model.shape),
         "layout": asdict(model.layout),
-        "pooling": model.objective.pooling,
+        "pooling": model.pooling,
         "framed": model.framed,
         "cleaning": asdict(model.cleaning),
         "precision": model.precision,
@@ -85,11 +88,11 @@ def save(folder: Path, model: FineTuned) -> None:
         raise RuntimeError(f"{folder}: what was saved opens with other weights than were trained")
 
 
-def _objective(folder: Path, shape: Shape, pooling: Any) -> FineTuning:
-    """The encoder of a folder under a linear layer of zeros."""
-    encoder = opening.module_of(folder / ENCODER).open_trainable(folder / ENCODER)
-    objective = FineTuning(encoder, shape.head, module_of(shape.head).outputs(shape), pooling)
-    torch.nn.init.zeros_(objective.network.classifier.weight)
+def _objective(folder: Path, shape: Shape, layout: Layout, pooling: Pooling) -> Learner:
+    """The network of a folder, and if it is an encoder, a linear layer of zeros on it."""
+    objective = learner_of(open_source(folder / ENCODER, shape), shape, layout, pooling)
+    if isinstance(objective, FineTuning):
+        torch.nn.init.zeros_(objective.network.classifier.weight)
     return objective
 
 
@@ -103,7 +106,7 @@ def open_fine_tuned(folder: Path | str, device: str = "cpu") -> FineTuned:
         values = {**about["shape"], "labels": tuple(about["shape"]["labels"]), "scale": tuple(about["shape"]["scale"])}
         shape, layout, cleaning = Shape(**values), Layout(**about["layout"]), Cleaning(**about["cleaning"])
         precision, reads = str(about["precision"]), dict(about["reads"])
-        objective = _objective(folder, shape, about["pooling"])
+        objective = _objective(folder, shape, layout, about["pooling"])
         left = objective.network.load_state_dict(tensors.load(folder / REST), strict=False)
         if left.unexpected_keys:
             raise UnfitError(f"{REST} holds {left.unexpected_keys[0]}, which the network does not have")
@@ -111,4 +114,5 @@ def open_fine_tuned(folder: Path | str, device: str = "cpu") -> FineTuned:
         raise UserError(f"{folder}: holds no fine-tuned network ({error}); name one that a job wrote.") from None
     objective.network.to(device).eval()
     autocast_forward(objective.network, torch.device(device), precision)
-    return FineTuned(objective, shape, layout, folder / ENCODER, bool(about["framed"]), cleaning, precision, reads)
+    pooling, framed = about["pooling"], bool(about["framed"])
+    return FineTuned(objective, shape, layout, folder / ENCODER, pooling, framed, cleaning, precision, reads)

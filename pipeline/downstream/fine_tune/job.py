@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_prep.errors import UserError, choices
-from data_prep.labelled.examples import Task
 from data_prep.labelled.files import LabelledConfig, load
 from data_prep.settings import identity
 from data_prep.sources.separated import with_version
@@ -26,6 +25,7 @@ from pipeline.downstream.config import JobConfig, Problem, kind_problems, length
 from pipeline.downstream.fine_tune import checks
 from pipeline.fingerprint import digest, file_digest
 from training.hardware import resolve_precision
+from training.models.text.architectures import architecture_of
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -37,14 +37,8 @@ FINE_TUNED = "fine-tuned"  # the folder of the network that is kept
 SUBMISSION = "submission"  # the folder of files for test servers
 READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
+WRITTEN = "text-to-text"  # the task whose answers are texts
 PRETRAINED, SCRATCH, FROZEN = OWN = ("pretrained", "scratch", "frozen")  # models of the recipe's network
-BASELINES: dict[Task, tuple[str, ...]] = {
-    "classification": ("majority", "tfidf"),
-    "tagging": ("majority", "unigram", "window"),
-    "regression": ("mean", "similarity"),
-    "choice": ("majority", "overlap"),
-    "question-answering": (),
-}
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
 _ADDED = ("submission", "epochs", "evaluate_every", "early_stopping", "class_weights")
 
@@ -52,8 +46,9 @@ _ADDED = ("submission", "epochs", "evaluate_every", "early_stopping", "class_wei
 class Config(JobConfig):
     """Fine-tuning, compared with baselines."""
 
-    task: Literal["classification", "tagging", "regression", "choice", "question-answering"]
-    """A label for a row, or for each of its words; a number; one of the row's own choices; a part of its context."""
+    task: Literal["classification", "tagging", "regression", "choice", "question-answering", "text-to-text"]
+    """A label for a row, or for each of its words; a number; one of the row's own choices; a part of its context; or a
+    text, as which labels, numbers and answers may be written, too."""
     data: LabelledConfig
     """The labelled examples."""
     labels: list[int | None] = Field(min_length=1)
@@ -81,7 +76,7 @@ class Config(JobConfig):
     """Tokens that two windows have in common, of sentences (tagging) and contexts (question-answering) that are longer
     than a row; null: a third of `length`."""
     max_answer: int = Field(default=30, ge=1)
-    """Most tokens of an answer."""
+    """Most tokens of an answer, or of a text that is written, its end included."""
     lrs: list[float] = Field(min_length=1)
     """Peak learning rates tried from pretrained weights."""
     scratch_lrs: list[float] = Field(default_factory=list)
@@ -103,6 +98,11 @@ class Config(JobConfig):
     submission: bool = False
     """Whether the pretrained network's predictions for rows without labels (`predict` of a task) are written as test
     servers ask for them: after training with the most labels, in the first seed."""
+
+    @property
+    def written(self) -> bool:
+        """Whether answers are written as texts."""
+        return self.task == WRITTEN
 
     @model_serializer(mode="wrap")
     def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -132,16 +132,31 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, known baselines, and enough positions where the recipe's network is among the models."""
     yield from kind_problems(recipe, job, ("text",))
     if set(OWN) & set(job.models):
-        yield from length_problems(recipe, job, job.length)
-        if recipe.network is not None:
-            yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
+        yield from _network_problems(recipe, job)
     if job.class_weights is not None and job.task not in _LABELLED:
         yield ".class_weights", f"are of {' and '.join(_LABELLED)}, and task is {job.task}; leave them out"
+    if job.written and FROZEN in job.models:
+        yield ".models", f"{FROZEN} trains a linear layer, and {WRITTEN} has none; leave it out"
     if job.submission and PRETRAINED not in job.models:
         yield ".submission", f"is of the network {PRETRAINED}, which models leaves out"
+    tasks = checks.TASKS_WRITTEN if job.written else (job.task,)
+    of_task = [name for task in tasks for name in checks.BASELINES[task]]
     for index, name in enumerate(job.baselines):
-        if name not in BASELINES[job.task]:
-            yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; {choices(name, BASELINES[job.task])}"
+        if name not in of_task:
+            yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; {choices(name, of_task)}"
+
+
+def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
+    """Why the recipe's own network cannot be fine-tuned."""
+    if recipe.network is None:
+        yield from length_problems(recipe, job, job.length)
+        return
+    line = architecture_of(recipe.network.architecture)
+    if job.written and not (line.causal or line.encoder_decoder):
+        yield ".task", f"{job.task} asks a network that writes, and {recipe.network.architecture!r} does not"
+        return
+    yield from length_problems(recipe, job, job.length + (job.max_answer if job.written and line.causal else 0))
+    yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
@@ -208,7 +223,7 @@ def run(
 
     context.progress("reading labelled examples")
     corpus = inputs["corpus"].path if "corpus" in inputs else None
-    data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]))
+    data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]), job.written)
     known = checks.findings(data)
     checks.check_labels(job, known)
     job, said = checks.fitted(job, known), checks.remarks(job, known)

@@ -21,6 +21,7 @@ from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, s
 from pipeline.downstream.fine_tune.exported import FineTuned
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, OWN, PRETRAINED, SCRATCH, Config
+from pipeline.downstream.fine_tune.learners import Learner, learner_of, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
 from pipeline.downstream.finished import once
 from pipeline.downstream.labelled_scores import named_as
@@ -28,11 +29,8 @@ from pipeline.stage import Context
 from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable
 from training.distributed import Worker, choose_device, set_up_cpu
-from training.inference import opening
 from training.loop import Training
-from training.models.fine_tuning import TaskEncoder
 from training.monitor.early_stopping import BestWeights
-from training.objectives.fine_tuning import FineTuning
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
 _TRIAL = "trial.json"
@@ -81,11 +79,12 @@ class Trials:
             model: Source(own if model in OWN else Path(model).expanduser(), model == SCRATCH, model == FROZEN)
             for model in job.models
         }
-        self.head, self.shape, self.main = module_of(data.head), shape_of(data), metrics.main_metric(data)
+        self.shape, self.main = shape_of(data, written=job.written), metrics.main_metric(data)
+        self.head = module_of(self.shape)
         overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
         self.layout = Layout(job.length, overlap, max_answer=job.max_answer)
         self.held_out: dict[tuple[Path, str, int | None], Encoded] = {}
-        self.encoders: dict[Source, TaskEncoder] = {}
+        self.encoders: dict[Source, Any] = {}
         self.predicted: dict[tuple[str, int], list[Predicted]] = {}
         """By model and number of labels, what was predicted for `reported()` in each seed."""
         self.kept: FineTuned | Path | None = None
@@ -129,7 +128,12 @@ class Trials:
         """What of held-out examples is in no row, in sentences."""
         held_out = self.held_out.items()
         texts = (f"{split} by {of}: {text}" for (of, split, _), rows in held_out for text in rows.remarks)
-        return list(dict.fromkeys(texts))
+        said = list(dict.fromkeys(texts))
+        for (model, labels), of_seeds in self.predicted.items():
+            if invalid := sum(predicted.invalid for predicted in of_seeds):
+                total = sum(len(predicted.answers) for predicted in of_seeds)
+                said.append(f"{model} from {labels:,} labels: {invalid:,} of {total:,} written texts are no answer")
+        return said
 
     def _rates(self, model: str) -> list[float]:
         own = {SCRATCH: self.job.scratch_lrs, FROZEN: self.job.frozen_lrs}
@@ -160,11 +164,8 @@ class Trials:
         set_up_cpu(self.placement.threads)
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
-        outputs = self.head.outputs(self.shape)
-        objective = FineTuning(
-            self._encoder(source), self.data.head, outputs, self.job.pooling,
-            weights=label_weights(self.job.class_weights, self.data, chosen), frozen=source.frozen,
-        )  # fmt: skip
+        weights = label_weights(self.job.class_weights, self.data, chosen)
+        objective = learner_of(self._encoder(source), self.shape, self.layout, self.job.pooling, source.frozen, weights)
         steps, best_step = self._train(objective, rows, source, lr, trial_seed)
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
         held_out = self._held_out(source.folder, split, most)
@@ -174,7 +175,7 @@ class Trials:
         is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.label_counts), 0)
         return Trial(scores, predicted, steps, best_step, self._fine_tuned(objective, source) if is_kept else None)
 
-    def _train(self, objective: FineTuning, rows: Encoded, source: Source, lr: float, seed: int) -> tuple[int, int]:
+    def _train(self, objective: Learner, rows: Encoded, source: Source, lr: float, seed: int) -> tuple[int, int]:
         """Train on rows; the steps that were taken, and the one whose state is kept."""
         job, steps = self.job, steps_of(self.job, len(rows))
         best = None
@@ -200,19 +201,21 @@ class Trials:
         best.restore()
         return done["step"], best.step
 
-    def _score(self, objective: FineTuning, held_out: Encoded) -> float:
+    def _score(self, objective: Learner, held_out: Encoded) -> float:
         """The number that counts."""
         return metrics.scores(self.data, held_out.examples, self._predicted(objective, held_out))[self.main]
 
-    def _predicted(self, objective: FineTuning, held_out: Encoded) -> Predicted:
+    def _predicted(self, objective: Learner, held_out: Encoded) -> Predicted:
         return self.head.predicted(self.shape, held_out, scores_of(objective.scores, held_out))
 
-    def _fine_tuned(self, objective: FineTuning, source: Source) -> FineTuned:
+    def _fine_tuned(self, objective: Learner, source: Source) -> FineTuned:
         framed, examples = self.job.pooling == "last", self.data.splits["train"]
-        reads = self.job.data.reads(self.data.head, any(example.text_pair is not None for example in examples))
+        in_pairs = any(example.text_pair is not None for example in examples)
+        reads = self.job.data.reads(self.data.head, in_pairs, self.shape.written)
         return FineTuned(
-            objective, self.shape, self.layout, source.folder, framed, self.cleaning, self.precision, reads
-        )
+            objective, self.shape, self.layout, source.folder, self.job.pooling, framed, self.cleaning,
+            self.precision, reads,
+        )  # fmt: skip
 
     def export(self, folder: Path) -> None:
         """Write the network that is kept."""
@@ -244,13 +247,13 @@ class Trials:
         return self.held_out[key]
 
     def _encoded(self, examples: Sequence[Example], folder: Path) -> Encoded:
-        tokenizer = tokenizer_of(folder, framed=self.job.pooling == "last")
+        tokenizer = tokenizer_of(self.shape, folder, framed=self.job.pooling == "last")
         return self.head.encode(self.shape, examples, tokenizer, self.layout)
 
-    def _encoder(self, source: Source) -> TaskEncoder:
+    def _encoder(self, source: Source) -> Any:
         """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""
         if source not in self.encoders:
-            self.encoders[source] = opening.module_of(source.folder).open_trainable(source.folder)
+            self.encoders[source] = open_source(source.folder, self.shape)
         encoder = self.encoders[source]
         return encoder.from_random_weights() if source.scratch else encoder.copied()
 

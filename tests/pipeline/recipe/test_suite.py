@@ -10,7 +10,7 @@ import yaml
 
 from data_prep.errors import UserError
 from pipeline import dag, downstream
-from pipeline.downstream.fine_tune.job import BASELINES
+from pipeline.downstream.fine_tune.checks import BASELINES
 from pipeline.recipe import suite
 from pipeline.recipe.load import load, namesake
 from pipeline.recipe.recipe import Evaluation

@@ -138,10 +138,7 @@ class Steps:
         self._states, self._read_as = states.last_hidden_state, type(states)
         own = _new_cache(self.network.config.get_text_config(decoder=True), most + 1)
         self._cache = EncoderDecoderCache(own, Cache(layers=[DynamicLayer() for _ in own.layers]))
-        config = self.network.generation_config
-        start = config.decoder_start_token_id
-        start = self.network.config.decoder_start_token_id if start is None else start
-        self._run(decoder_input_ids=torch.full((len(ids), 1), int(start), device=self.device))
+        self._run(decoder_input_ids=torch.full((len(ids), 1), model.start, device=self.device))
 
     def step(self, tokens: Tensor) -> None:
         """Add a token to each text, [B]."""

@@ -6,6 +6,7 @@ A module has
     open_network   folder ↦ all of its network, heads included, on the CPU and in evaluation mode
     open_encoder   (folder, device) ↦ its `Encoder`
     open_trainable  folder ↦ its `training.models.fine_tuning.TaskEncoder`; left out where a kind has no positions
+    open_writer    folder ↦ its language model to be fine-tuned; left out where networks of the kind do not write
     open_sampler   (folder, device) ↦ its `Sampler`; left out where networks of the kind give no samples
     check_use      (folder, its network) uses an export by the library that others open it with, RuntimeError where
                    that fails; left out where it is opened by nothing but the above

@@ -13,20 +13,23 @@ import torch
 from torch import Tensor
 
 from data_prep.errors import UserError
-from data_prep.shards.rows import Rows, num_rows, take
+from data_prep.shards.rows import Ragged, Rows, num_rows, take
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import settings_of, specials_of
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
+from training.inference.generation.decoding import Decoding
+from training.inference.generation.generate import Generator
+from training.inference.language_model import LanguageModel, open_language_model
 from training.inference.networks import Usage, copy_others
-from training.models.text.architectures import architecture_of, attention_on, longest
+from training.models.text.architectures import Architecture, architecture_of, attention_on, longest
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import accepted
 from training.objectives.text import padded_tokens, padding_id, seen_tokens
 
-__all__ = ["TextEncoder", "check_use", "describes", "open_encoder", "open_network", "usage"]
+__all__ = ["TextEncoder", "check_use", "describes", "open_encoder", "open_network", "open_writer", "usage"]
 
 _WRITES = """batch = tokenizer("A text", return_tensors="pt")
 print(tokenizer.decode(model.generate(**batch, max_new_tokens=20)[0]))"""
@@ -121,6 +124,56 @@ class TrainableText:
     def save(self, folder: Path) -> None:
         copy_others(self.folder, folder)
         self.network.save_pretrained(folder)
+
+
+def open_writer(folder: Path) -> TrainableWriter:
+    return TrainableWriter(open_language_model(folder, trained=True), folder)
+
+
+@dataclass(frozen=True)
+class TrainableWriter:
+    """A language model as it is fine-tuned, with its head on the vocabulary."""
+
+    model: LanguageModel
+    folder: Path
+    """Where it and its tokenizer were opened."""
+
+    @property
+    def network(self) -> Any:
+        return self.model.network
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.model.architecture
+
+    @property
+    def length(self) -> int | None:
+        return self.model.length
+
+    @property
+    def pad(self) -> int:
+        return self.model.pad
+
+    @property
+    def start(self) -> int:
+        return self.model.start
+
+    def write(self, given: Ragged, most: int) -> Ragged:
+        generator = Generator(self.model, Decoding(max_new_tokens=most), batch=BATCH)
+        written: list[list[int]] = [[] for _ in range(len(given))]
+        for completion in generator.write([given.row(row).tolist() for row in range(len(given))]):
+            written[completion.prompt] = completion.ids
+        return Ragged.from_rows(written, np.uint32, ())
+
+    def copied(self) -> TrainableWriter:
+        return replace(self, model=replace(self.model, network=copy.deepcopy(self.model.network)))
+
+    def from_random_weights(self) -> TrainableWriter:
+        return replace(self, model=self.model.from_random_weights())
+
+    def save(self, folder: Path) -> None:
+        copy_others(self.folder, folder)
+        self.model.network.save_pretrained(folder)
 
 
 @dataclass(frozen=True)

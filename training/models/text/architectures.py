@@ -168,6 +168,17 @@ def architecture_of(model_type: str) -> Architecture:
     return ARCHITECTURES.get(model_type, Architecture())
 
 
+def architecture_in(config: Mapping[str, Any]) -> Architecture:
+    """The properties of the model type of a config.json; of a type that has no line, as far as its class tells them."""
+    line = architecture_of(config["model_type"])
+    if line.causal or line.encoder_decoder:
+        return line
+    if config.get("is_encoder_decoder"):
+        return Architecture(encoder_decoder=True)
+    name = (config.get("architectures") or [""])[0]
+    return Architecture(causal=True) if name.endswith(("ForCausalLM", "LMHeadModel")) else line
+
+
 def types_with(ability: str) -> str:
     """The model types whose line has this ability, as a person reads them."""
     return ", ".join(sorted(name for name, line in ARCHITECTURES.items() if getattr(line, ability)))

@@ -8,7 +8,7 @@
     encode       (shape, examples, tokenizer, layout) ↦ `Encoded`
     predicted    (shape, `Encoded`, scores) ↦ `Predicted`
 
-and imports no torch.
+and imports no torch. A network that writes has one module for all heads: what it scores are the ids that it wrote.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ import numpy as np
 from tokenizers import Tokenizer, processors
 
 from data_prep.labelled.examples import Example, Head, Labelled
+from data_prep.opening.files import read_json
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens import pretrained
-from data_prep.tokens.roles import roles_of
+from data_prep.tokens.roles import ends_of, roles_of, specials_of
+from training.models.text.architectures import architecture_in
 
 _ROOM = "pipeline.downstream.fine_tune.heads"
 HEADS: dict[Head, str] = {
@@ -34,28 +36,30 @@ HEADS: dict[Head, str] = {
     "tags": f"{_ROOM}.words",
     "choice": f"{_ROOM}.choices",
     "answer": f"{_ROOM}.answers",
+    "text": f"{_ROOM}.texts",
 }
 
 
 @dataclass(frozen=True)
 class Shape:
     """What answers can be. scale: mean and standard deviation of training's scores, in which scores are learned.
-    unanswerable: whether some question of training has no answer."""
+    unanswerable: whether some question of training has no answer. written: whether answers are written as texts."""
 
     head: Head
     labels: tuple[str, ...] = ()
     scale: tuple[float, float] = (0.0, 1.0)
     unanswerable: bool = False
+    written: bool = False
 
 
-def shape_of(data: Labelled) -> Shape:
+def shape_of(data: Labelled, written: bool = False) -> Shape:
     """The shape of a data set's answers."""
     train, scale = data.splits["train"], (0.0, 1.0)
     if data.head == "score":
         scores = np.array([example.score for example in train if example.score is not None])
         scale = (float(scores.mean()), float(scores.std()) or 1.0)
     unanswerable = data.head == "answer" and any(not example.answers for example in train)
-    return Shape(data.head, tuple(data.labels), scale, unanswerable)
+    return Shape(data.head, tuple(data.labels), scale, unanswerable, written or data.head == "text")
 
 
 @dataclass(frozen=True)
@@ -87,23 +91,33 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Answers to examples, as `labelled_scores` has them, and how sure the network is of each: 0 to 1, or None."""
+    """Answers to examples, as `labelled_scores` has them, and how sure the network is of each: 0 to 1, or None.
+
+    invalid: how many written texts are no answer.
+    """
 
     answers: list[Any]
     scores: list[float | None]
+    invalid: int = 0
 
 
-def module_of(head: Head) -> Any:
-    """The module of a head."""
-    return import_module(HEADS[head])
+def module_of(shape: Shape) -> Any:
+    """The module for a shape's answers."""
+    return import_module(HEADS["text" if shape.written else shape.head])
 
 
-def tokenizer_of(folder: Path, framed: bool) -> Tokenizer:
-    """The tokenizer of a network.
+def tokenizer_of(shape: Shape, folder: Path, framed: bool) -> Any:
+    """The tokenizer of a network; of one that writes, its `texts.Spelling`.
 
     framed: where it does not frame texts itself, rows are [BOS] A [EOS], or [BOS] A [EOS] B [EOS].
     """
     tokenizer, settings = pretrained.read(folder)
+    if shape.written:
+        from pipeline.downstream.fine_tune.heads.texts import spelling
+
+        begin, end = ends_of(specials_of(tokenizer, settings))
+        two_stacks = architecture_in(read_json(folder / "config.json")).encoder_decoder
+        return spelling(tokenizer, begin, end, two_stacks, folder)
     if framed and not tokenizer.num_special_tokens_to_add(False):
         _frame(tokenizer, settings)
     return tokenizer

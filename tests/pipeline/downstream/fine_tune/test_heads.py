@@ -56,7 +56,7 @@ sentences = st.lists(st.tuples(words, st.integers(0, 2)), min_size=1, max_size=3
 @given(st.lists(sentences, min_size=1, max_size=5), st.integers(4, 20), st.integers(0, 8))
 def test_every_word_of_a_long_sentence_is_asked_once(tagged: Any, length: int, overlap: int) -> None:
     examples = [Example(words=tuple(w for w, _ in rows), tags=tuple(t for _, t in rows)) for rows in tagged]
-    head = module_of("tags")
+    head = module_of(TAGGED)
     encoded = head.encode(TAGGED, examples, tokenizer(), Layout(length, overlap))
     inputs, positions = ragged(encoded.rows, "input"), ragged(encoded.rows, "target_positions")
     assert inputs.lengths.max() <= length and not encoded.remarks
@@ -73,47 +73,48 @@ def test_every_word_of_a_long_sentence_is_asked_once(tagged: Any, length: int, o
 
 def test_sentences_that_fit_are_rows_as_the_tokenizer_makes_them(tmp_path: Path) -> None:
     example = Example(words=("ab", "c"), tags=(1, 0))
-    rows = module_of("tags").encode(TAGGED, [example], tokenizer(), Layout(16, 5)).rows
+    rows = module_of(TAGGED).encode(TAGGED, [example], tokenizer(), Layout(16, 5)).rows
     assert rows["input"].row(0).tolist() == tokenizer().encode("ab c").ids
     assert rows["target_positions"].row(0).tolist() == [1, 3]
     spoken = ("the", "river", "follows", "the", "farmer")
     train(TokenizerConfig(kind="byte-bpe", vocabulary=300), [" ".join(spoken)] * 3, tmp_path, Cleaning())
-    encoded = module_of("tags").encode(
-        TAGGED, [Example(words=spoken, tags=(0, 1, 2, 0, 1))], tokenizer_of(tmp_path, False), Layout(64, 20)
+    encoded = module_of(TAGGED).encode(
+        TAGGED, [Example(words=spoken, tags=(0, 1, 2, 0, 1))], tokenizer_of(TAGGED, tmp_path, False), Layout(64, 20)
     )
     assert encoded.rows["input"].row(0).tolist() == load_tokenizer(tmp_path).encode(" ".join(spoken)).ids
     assert len(encoded.rows["target_positions"].row(0)) == len(spoken)
 
 
 def test_words_without_a_piece_are_outside_and_counted() -> None:
-    encoded = module_of("tags").encode(
+    encoded = module_of(TAGGED).encode(
         TAGGED, [Example(words=("a", " ", "b"), tags=(1, 2, 1))], tokenizer(), Layout(9, 3)
     )
     assert encoded.remarks == ["1 of 3 words have no piece, and no label is asked for them"]
-    assert module_of("tags").predicted(TAGGED, encoded, certain(encoded, 3)).answers == [[1, 0, 1]]
+    assert module_of(TAGGED).predicted(TAGGED, encoded, certain(encoded, 3)).answers == [[1, 0, 1]]
 
 
 def test_texts_are_cut_and_counted_and_classes_have_probabilities() -> None:
     named = data("classification", ("no", "yes"))
     examples = [Example(text="a b", text_pair="c", label=1), Example(text="a b c d e f g h", label=0)]
-    encoded = module_of("class").encode(named, examples, tokenizer(), Layout(6, 0))
+    encoded = module_of(named).encode(named, examples, tokenizer(), Layout(6, 0))
     assert encoded.remarks == ["1 of 2 rows have over 6 tokens and are cut"]
     assert ragged(encoded.rows, "input").lengths.tolist() == [6, 6]
     assert ragged(encoded.rows, "segment").row(0).tolist() == [0, 0, 0, 0, 1, 1]
     scores = Ragged.from_lengths(np.array([[0.0, np.log(3)], [5.0, 5.0]]), [1, 1])
-    predicted = module_of("class").predicted(named, encoded, scores)
+    predicted = module_of(named).predicted(named, encoded, scores)
     assert predicted.answers == [1, 0] and predicted.scores == pytest.approx([0.75, 0.5])
 
 
 def test_scores_are_learned_in_units_of_those_of_train() -> None:
     numbers = data("regression", (), Example(text="a", score=1.0), Example(text="b", score=5.0))
-    encoded = module_of("score").encode(numbers, [Example(text="a", score=2.0)], tokenizer(), Layout(6, 0))
+    encoded = module_of(numbers).encode(numbers, [Example(text="a", score=2.0)], tokenizer(), Layout(6, 0))
     assert encoded.rows["value"].tolist() == [-0.5]  # type: ignore[union-attr]
-    assert module_of("score").predicted(numbers, encoded, Ragged.from_lengths(np.array([[1.5]]), [1])).answers == [6.0]
+    assert module_of(numbers).predicted(numbers, encoded, Ragged.from_lengths(np.array([[1.5]]), [1])).answers == [6.0]
 
 
 def test_choices_stand_in_one_row_one_after_another() -> None:
-    asked, head = data("choice"), module_of("choice")
+    asked = data("choice")
+    head = module_of(asked)
     examples = [
         Example(text="a", text_pair="b", choices=("c", "d e"), label=1),
         Example(text="a", choices=("f", "g", "h h h h h h h"), label=2),
@@ -138,11 +139,8 @@ def test_scores_that_say_the_truth_give_the_answer_back(context: str, question: 
     answer = " ".join(parts[first : first + 2])
     start = len(" ".join(parts[:first])) + (1 if first else 0)
     example = Example(text=context, text_pair=question[:3], answers=(Answer(answer, start),))
-    layout, asked, head = (
-        Layout(length, min(6, length - 10)),
-        data("question-answering", (), example),
-        module_of("answer"),
-    )
+    layout, asked = Layout(length, min(6, length - 10)), data("question-answering", (), example)
+    head = module_of(asked)
     encoded = head.encode(asked, [example], tokenizer(), layout)
     inputs = ragged(encoded.rows, "input")
     assert inputs.lengths.max() <= length
@@ -159,12 +157,13 @@ def test_scores_that_say_the_truth_give_the_answer_back(context: str, question: 
 
 def test_no_answer_is_said_where_it_is_likelier_and_there_may_be_none() -> None:
     example = Example(text="a b c", text_pair="d", answers=(Answer("b", 2),))
-    head, none = module_of("answer"), Example(text="a b c", text_pair="e")
+    none = Example(text="a b c", text_pair="e")
     scores = np.zeros((9, 2), np.float32)
     scores[0] = 5.0  # [CLS]
     scores[4] = 4.0  # b: [CLS] d [SEP] a b c [SEP]
     for trained_on, wanted in (((example,), "b"), ((example, none), "")):
         asked = data("question-answering", (), *trained_on)
+        head = module_of(asked)
         encoded = head.encode(asked, [example], tokenizer(), Layout(16, 4))
         (length,) = ragged(encoded.rows, "input").lengths
         predicted = head.predicted(asked, encoded, Ragged.from_lengths(scores[:length], [length]))
@@ -173,5 +172,5 @@ def test_no_answer_is_said_where_it_is_likelier_and_there_may_be_none() -> None:
 
 def test_every_head_has_what_the_table_says() -> None:
     for head in HEADS:
-        assert {"outputs", "encode", "predicted"} <= vars(module_of(head)).keys()
+        assert {"outputs", "encode", "predicted"} <= vars(module_of(Shape(head))).keys()
     assert "torch" not in vars(fine_tune)

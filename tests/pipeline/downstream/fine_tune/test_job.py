@@ -21,10 +21,11 @@ from data_prep.tokens.tokenizers import TokenizerConfig, train
 from data_prep.tokens.tokenizers import load as load_tokenizer
 from pipeline.downstream import labelled_scores, predictions_file
 from pipeline.downstream.fine_tune import baselines, checks, metrics, report
+from pipeline.downstream.fine_tune.checks import BASELINES
 from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
 from pipeline.downstream.fine_tune.exported import open_fine_tuned
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
-from pipeline.downstream.fine_tune.job import BASELINES, Config, needs, settings
+from pipeline.downstream.fine_tune.job import Config, needs, settings
 from pipeline.downstream.fine_tune.scoring import TEST_BATCH, scores_of
 from pipeline.downstream.fine_tune.trials import SELECTION
 from pipeline.recipe.load import load as load_recipe
@@ -61,8 +62,8 @@ def test_larger_draws_contain_smaller_ones_and_seeds_differ() -> None:
 
 
 def encode(data: Labelled, examples: list[Example], folder: Path, length: int, framed: bool = False) -> Encoded:
-    return module_of(data.head).encode(
-        shape_of(data), examples, tokenizer_of(folder, framed), Layout(length, length // 3)
+    return module_of(shape_of(data)).encode(
+        shape_of(data), examples, tokenizer_of(shape_of(data), folder, framed), Layout(length, length // 3)
     )
 
 

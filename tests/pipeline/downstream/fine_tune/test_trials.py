@@ -96,9 +96,9 @@ def test_a_trial_learns_from_training_examples_alone(
             return {"step": trained[-1]["config"].steps}
 
     monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda shape: 2))
-    monkeypatch.setattr(trials, "tokenizer_of", lambda folder, framed: None)
+    monkeypatch.setattr(trials, "tokenizer_of", lambda shape, folder, framed: None)
     monkeypatch.setattr(trials, "Training", Training)
-    monkeypatch.setattr(trials, "FineTuning", lambda *_, **__: SimpleNamespace(scores=lambda rows: rows["input"]))
+    monkeypatch.setattr(trials, "learner_of", lambda *_, **__: SimpleNamespace(scores=lambda rows: rows["input"]))
     monkeypatch.setattr(trials, "stream_of", lambda table, batch, seed, window: (table.columns["input"], batch, seed))
     monkeypatch.setattr(job, "_encoder", lambda source: None)
     seed = -1 if split == "validation" else 1
@@ -182,8 +182,7 @@ def test_every_trial_has_an_encoder_of_its_own(job: trials.Trials, monkeypatch: 
             return Stored([0.5])
 
     stored = Stored([1.0])
-    module = SimpleNamespace(open_trainable=lambda folder: (opened.append(folder), stored)[1])
-    monkeypatch.setattr(trials.opening, "module_of", lambda folder: module)
+    monkeypatch.setattr(trials, "open_source", lambda folder, shape: (opened.append(folder), stored)[1])
     encoders: Any = [job._encoder(job.sources[name]) for name in ("pretrained", "pretrained", "scratch")]
     first, second, fresh = encoders
     first.weights[0] = 2.0

@@ -1,0 +1,106 @@
+"""Answers as texts: what a network is given and is to write, and what is made of what it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.labelled.examples import Answer, Example
+from data_prep.labelled.task import task_of
+from data_prep.labelled.text_to_text import in_one_text
+from data_prep.shards.rows import Ragged, ragged
+from pipeline.downstream.fine_tune.heads import Layout, Shape, module_of, texts, tokenizer_of
+from tests.training.inference import writers
+
+LAYOUT = Layout(20, 5, max_answer=8)
+
+
+@pytest.fixture(scope="module", params=["gpt2", "t5"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return writers.write(tmp_path_factory.mktemp(request.param), request.param)
+
+
+CASES: list[tuple[Shape, Example, str, str, Any]] = [
+    (Shape("class", ("a cat", "a dog"), written=True), Example(text="it sat", label=1), "it sat", "a dog", 1),
+    (Shape("score", written=True), Example(text="a", text_pair="b", score=2.45), "a b", "2.4", 2.4),
+    (
+        Shape("answer", written=True),
+        Example(text="the cat sat", text_pair="who?", answers=(Answer("cat", 4), Answer("the cat", 0))),
+        "question: who? context: the cat sat", "cat", "cat",
+    ),
+    (
+        Shape("answer", written=True), Example(text="the cat", text_pair="why?"),
+        "question: why? context: the cat", "", "",
+    ),
+    (Shape("text", written=True), Example(text="on a mat", target="on a log"), "on a mat", "on a log", "on a log"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_what_is_to_be_written_is_read_as_the_answer(folder: Path, case: int) -> None:
+    shape, example, source, target, answer = CASES[case]
+    spelled = tokenizer_of(shape, folder, framed=False)
+    assert (texts.source_of(shape, example), texts.target_of(shape, example)) == (source, target)
+    encoded = module_of(shape).encode(shape, [example], spelled, Layout(64, 5))
+    ids = encoded.rows["target_tokens"].row(0).tolist()
+    assert ids[-1] == spelled.end and not encoded.remarks
+    predicted = module_of(shape).predicted(shape, encoded, Ragged.from_rows([ids[:-1]], np.uint32))
+    assert predicted.answers == [answer] and predicted.scores == [None] and predicted.invalid == 0
+
+
+def test_sources_are_given_as_prompts_are(folder: Path) -> None:
+    """So what is learned is what the network does when it is asked to write."""
+    shape, model = Shape("text", written=True), writers.opened(folder)
+    encoded = texts.encode(shape, [Example(text="the cat")], tokenizer_of(shape, folder, framed=False), LAYOUT)
+    assert ragged(encoded.rows, "input").row(0).tolist() == model.prompt_ids("the cat")
+    target = ragged(encoded.rows, "target_tokens").row(0).tolist()
+    assert target == [model.eos], "nothing is to be written"
+
+
+def test_texts_that_are_no_answer_are_counted_and_wrong(folder: Path) -> None:
+    for shape, wanted in (
+        (Shape("class", ("yes", "no"), written=True), None),
+        (Shape("score", written=True), -1.0),
+    ):
+        spelled = tokenizer_of(shape, folder, framed=False)
+        encoded = texts.encode(shape, [Example(text="a", label=0, score=1.0)], spelled, LAYOUT)
+        (ids,) = spelled.targets(["yes and no"], 99)[0]
+        predicted = texts.predicted(shape, encoded, Ragged.from_rows([ids[:-1]], np.uint32))
+        assert predicted.answers == [wanted] and predicted.invalid == 1
+
+
+def test_what_is_cut_is_counted(folder: Path) -> None:
+    shape = Shape("text", written=True)
+    examples = [Example(text="the cat sat on a mat " * 4, target="a dog " * 9), Example(text="on", target="on")]
+    encoded = texts.encode(shape, examples, tokenizer_of(shape, folder, framed=False), LAYOUT)
+    assert encoded.remarks == [
+        "1 of 2 rows have over 20 tokens and are cut",
+        "1 of 2 texts to write have over 8 tokens and are cut",
+    ]
+    assert ragged(encoded.rows, "input").lengths.max() == 20
+    assert ragged(encoded.rows, "target_tokens").lengths.max() == 8
+
+
+def test_labels_that_are_written_alike_are_refused(folder: Path) -> None:
+    shape = Shape("class", ("a cat", "a cat "), written=True)
+    encoded = texts.encode(shape, [Example(text="a", label=0)], tokenizer_of(shape, folder, framed=False), LAYOUT)
+    with pytest.raises(UserError, match="writes two labels as 'a cat'; give them other names"):
+        texts.predicted(shape, encoded, Ragged.from_rows([[5]], np.uint32))
+
+
+@pytest.mark.parametrize(
+    ("values", "inputs"),
+    [
+        ({"inputs": ["sentence2", "sentence1"]}, ["rte sentence1: {sentence1} sentence2: {sentence2}"]),
+        ({"inputs": ["sentence"], "prompt": "Review: {sentence}"}, ["Review: {sentence}"]),
+        ({"inputs": ["{a}: {b}"]}, ["rte {a}: {b}"]),
+        ({"layout": "squad"}, []),
+    ],
+)
+def test_inputs_are_one_text_by_the_prompt_or_as_t5_has_them(values: dict[str, Any], inputs: list[str]) -> None:
+    task = task_of({"test": ["dev.tsv"], "head": "answer" if "layout" in values else "class", **values}, "task")
+    assert in_one_text(task, "rte").inputs == inputs
