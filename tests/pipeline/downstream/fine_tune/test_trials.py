@@ -148,10 +148,10 @@ def test_the_state_that_answers_validation_rows_best_is_judged_on_the_others(
             return {"step": step}
 
     monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda shape: 2))
-    monkeypatch.setattr(trials, "tokenizer_of", lambda folder, framed: None)
+    monkeypatch.setattr(trials, "tokenizer_of", lambda shape, folder, framed: None)
     monkeypatch.setattr(trials, "Training", Training)
     objective = SimpleNamespace(network=network, scores=lambda rows: rows["input"])
-    monkeypatch.setattr(trials, "FineTuning", lambda *_, **__: objective)
+    monkeypatch.setattr(trials, "learner_of", lambda *_, **__: objective)
     monkeypatch.setattr(trials, "stream_of", lambda *_: None)
     monkeypatch.setattr(job, "_encoder", lambda source: None)
     trial = job.trial("pretrained", 20, 0, 0.25, "test")
