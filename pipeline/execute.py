@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
 from pipeline.flatten import flatten
-from pipeline.gate import ENCODER, Candidate
+from pipeline.gate import ENCODER, FINE_TUNED, Candidate
 from pipeline.recipe.recipe import Experiment
 from pipeline.reports.report import read
 from pipeline.runs import Run, numbers
@@ -62,7 +62,8 @@ class Execution:
         """The node's artifact, and whether it was already stored."""
         began = time.monotonic()
         inputs = inputs_of(node, self.artifacts)
-        stage = Stage(node.stage.name, node.stage.version, self._tracked(node, inputs, progress))
+        children: list[TrackedRun] = []
+        stage = Stage(node.stage.name, node.stage.version, self._tracked(node, inputs, progress, children))
         context = Context(
             downloads=self.downloads,
             progress=progress,
@@ -71,13 +72,17 @@ class Execution:
         )
         artifact, reused = self.store.produce(stage, node.config, inputs, context)
         self.artifacts[node.name] = artifact
+        if children and node.stage.name == JOB.name:
+            self._register(children[-1], artifact, inputs)
         self.run.note(node.name, artifact, reused, time.monotonic() - began)
         charts = _charts(node, artifact.summary)
         self.parent.metrics({f"{node.name}/{name}": value for name, value in charts.items()}, step=0)
         return artifact, reused
 
-    def _tracked(self, node: Node, inputs: Mapping[str, Artifact], progress: Progress) -> Callable[..., dict[str, Any]]:
-        """The stage's function inside an MLflow run; only stages that do work get one."""
+    def _tracked(
+        self, node: Node, inputs: Mapping[str, Artifact], progress: Progress, children: list[TrackedRun]
+    ) -> Callable[..., dict[str, Any]]:
+        """The stage's function inside an MLflow run, which is added to `children`; only stages that do work get one."""
 
         def run(config: dict[str, Any], artifacts: dict[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
             child = self.tracker.run(
@@ -92,6 +97,7 @@ class Execution:
                     **{f"parent.{role}": artifact.key for role, artifact in inputs.items()},
                 },
             )
+            children.append(child)
             with child:
                 for role, artifact in inputs.items():
                     child.dataset(
@@ -107,7 +113,6 @@ class Execution:
                 self._show(child, out, context)
                 if node.stage.name == JOB.name:
                     child.describe(pages.of_job(read(out)))
-                    self._register(child, out, inputs, summary)
             return summary
 
         return run
@@ -128,19 +133,23 @@ class Execution:
                 for candidate, owner in _candidates(artifact.path, artifact, inputs_of(node, self.artifacts), kind):
                     yield candidate, self.store.check_whole(owner).path / candidate.path
 
-    def _register(self, child: TrackedRun, out: Path, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
-        """Register the encoders that a job proposes as versions of the recipe's model; the gate picks the champion."""
-        for candidate, owner in _candidates(out, None, inputs, ENCODER):
-            registry.register(
-                child,
-                self.store.check_whole(owner).path / candidate.path,
-                f"{self.recipe.name}-{candidate.kind}",
-                candidate,
-                numbers(summary),
-                owner.key,
-                about=pages.of_job(read(out)),
-                about_model=pages.of_model(self.recipe.name, candidate.kind),
-            )
+    def _register(self, child: TrackedRun, job: Artifact, inputs: Mapping[str, Artifact]) -> None:
+        """Register the networks that a job proposes as versions of the recipe's models; the gate picks the champions.
+
+        The job is stored by then: its own folders stay where they are until they were sent.
+        """
+        for kind in (ENCODER, FINE_TUNED):
+            for candidate, owner in _candidates(job.path, job, inputs, kind):
+                registry.register(
+                    child,
+                    self.store.check_whole(owner).path / candidate.path,
+                    f"{self.recipe.name}-{candidate.name or kind}",
+                    candidate,
+                    numbers(job.summary),
+                    owner.key,
+                    about=pages.of_job(read(job.path)),
+                    about_model=pages.of_model(self.recipe.name, kind),
+                )
 
     def finish(self, status: str) -> None:
         """End the parent run as FINISHED, FAILED or KILLED, with the results so far in its description."""
@@ -161,7 +170,7 @@ def _charts(node: Node, summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _candidates(
-    folder: Path, own: Artifact | None, inputs: Mapping[str, Artifact], kind: str
+    folder: Path, own: Artifact, inputs: Mapping[str, Artifact], kind: str
 ) -> Iterator[tuple[Candidate, Artifact]]:
     """Candidates of a kind in a job's report, and the artifacts that hold them: one of its inputs, or its own."""
     for candidate in read(folder).candidates:

@@ -1,7 +1,8 @@
 """Candidates for use, the rule by which a challenger replaces the champion, and the champion as a file.
 
 A job proposes what it made or tested as a `Candidate` in its report. Champions are aliases in MLflow's registry for
-encoders (`pipeline.tracking.registry`), and files here for detectors; both ask `decide` and record its decision:
+encoders and fine-tuned networks (`pipeline.tracking.registry`), and files here for detectors; both ask `decide` and
+record its decision:
 
     FOLDER/NAME.json              the champion, and what was compared so far; the home, which FOLDER is in, may move
     FOLDER/NAME.decisions.jsonl   every decision
@@ -23,7 +24,7 @@ from data_prep.errors import UserError
 from data_prep.sealed import write_whole
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-ENCODER, DETECTOR = "encoder", "detector"  # kinds of candidates
+ENCODER, DETECTOR, FINE_TUNED = "encoder", "detector", "fine-tuned"  # kinds of candidates
 Direction = Literal["higher", "lower"]
 
 
@@ -32,7 +33,7 @@ class Candidate:
     """What a job proposes for use, and how well it does."""
 
     kind: str
-    """ENCODER or DETECTOR: candidates compete with those of their kind."""
+    """ENCODER, DETECTOR or FINE_TUNED: candidates compete with those of their kind and name."""
     role: str
     """The job's input that holds its files, by role; "" where the job made them itself."""
     path: str
@@ -47,6 +48,8 @@ class Candidate:
     """Standard deviation of the score over seeds or splits."""
     direction: Direction = "higher"
     """Which scores are better."""
+    name: str = ""
+    """What it is called among those of its recipe; empty: as its kind."""
 
 
 @dataclass(frozen=True)

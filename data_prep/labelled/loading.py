@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,17 @@ def unlabelled(
     for part in task.parts("predict"):
         for draft in reader.drafts(part):
             yield Example(**draft.content)
+
+
+def examples_of(task: TaskFile, rows: Sequence[Mapping[str, Any]], cleaning: Cleaning | None = None) -> list[Example]:
+    """Rows that stand in no file, laid out as tables of the task, without answers. UserError, with the number of the
+    row, for one that cannot be used."""
+    reader = _Reader(task, Path(), "the task", "predict", Reading(), cleaning)
+    part = Part(path="rows")
+    columns = reader._columns(part)
+    read = [Row(f"row {number}", f"row {number}", dict(fields)) for number, fields in enumerate(rows, 1)]
+    drafts = (reader._draft(row, part, columns) for row in read)
+    return [Example(**draft.content) for draft in drafts if draft is not None]
 
 
 def rows_of(task: TaskFile, split: str, folder: Path, wanted: Sequence[str]) -> Iterator[Row]:

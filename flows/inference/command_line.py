@@ -51,7 +51,7 @@ def generate(
 
 def predict(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Folder or artifact of a fine-tuned network, or a run (RUN/JOB).")
+        str, typer.Argument(metavar="MODEL", help="Folder, artifact, run (RUN/JOB) or registered model: fine-tuned.")
     ],
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Rows, laid out as those it learned from.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="JSON lines (.jsonl) or Arrow (.arrow).")],

@@ -140,7 +140,7 @@ def open_network(name: str, options: Options) -> Network:
 
     UserError where there is none, or it cannot do what is asked.
     """
-    from pipeline.downstream.fine_tune.heads import tokenizer_of
+    from pipeline.downstream.fine_tune.heads import Shape, tokenizer_of
     from training.inference.embedding import Embedder
     from training.inference.encoding import open_encoder
 
@@ -154,7 +154,8 @@ def open_network(name: str, options: Options) -> Network:
         use = replace(use, pooling=options.pooling, declared="--pooling")
     tokenizer, length = None, None
     if encoder.takes is None:
-        tokenizer, length = tokenizer_of(use.folder, framed=use.pooling == "last"), _length(use, encoder, options)
+        tokenizer = tokenizer_of(Shape("class"), use.folder, framed=use.pooling == "last")
+        length = _length(use, encoder, options)
     normalize = use.normalize if options.normalize is None else options.normalize
     embedder = Embedder(encoder, use.pooling, normalize, tokenizer, length, options.precision, options.device)
     return Network(embedder, use, options)
@@ -183,10 +184,10 @@ def use_of(folder: Path) -> Use:
     if (folder / TASK).is_file():
         model = open_fine_tuned(folder)
         cleaning, length = model.cleaning, model.layout.length
-        if model.shape.head in ("class", "score", "choice"):
-            pooling: Any = model.objective.pooling
+        if model.shape.head in ("class", "score", "choice") and not model.shape.written:
+            pooling = model.pooling
             return Use(model.folder, pooling, "as it was fine-tuned", length=length, cleaning=cleaning)
-        said = f"head {model.shape.head} has no pooling"
+        said = "texts are written" if model.shape.written else f"head {model.shape.head} has no pooling"
         return Use(model.folder, "mean", said, length=length, cleaning=cleaning)
     said = declared(folder)
     if said.pooling is not None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.gate import DETECTOR
+from pipeline.gate import DETECTOR, FINE_TUNED
 from pipeline.home import Home
 from pipeline.recipe.load import recipes
 from pipeline.reports.report import Report, of_values, read
@@ -103,7 +103,9 @@ def _next_steps(run: Run, jobs: Mapping[str, Report], has_suite: bool) -> list[s
     ]
     for name, job in jobs.items():
         for candidate in job.candidates:
-            if candidate.kind == DETECTOR:
+            if candidate.kind == FINE_TUNED:
+                steps.append(f"sesame predict {run.run_id}/{name} FILE --out answers.jsonl    answers to other rows")
+            elif candidate.kind == DETECTOR:
                 folder = shlex.quote(short(Path(run.stages[name].path) / candidate.path))
                 steps.append(
                     f"sesame score {folder} FILES --out scores.arrow    scores, flags and reasons of other rows"

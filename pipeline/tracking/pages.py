@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_prep.legible import escaped, prose
+from pipeline.gate import ENCODER, FINE_TUNED
 from pipeline.reports.report import Report, markdown
 from training.monitor import names
 from training.monitor.names import speed_of
@@ -65,8 +66,13 @@ def of_job(report: Report) -> str:
 
 def of_model(recipe: str, kind: str) -> str:
     """A registered model: all its versions."""
+    use = {
+        ENCODER: "The encoder of recipe {}. `predict` takes texts and gives one embedding for each.",
+        FINE_TUNED: "A fine-tuned network of recipe {}. `predict` takes rows with the columns of its signature and "
+        "gives an answer to each and how sure it is. It runs where Sesame is installed in a version that reads it.",
+    }[kind].format(escaped(recipe))
     return (
-        f"The {kind} of recipe {escaped(recipe)}. `predict` takes texts and gives one embedding for each. Version "
+        f"{use} Version "
         "`@champion` is the one in use, `@challenger` the newest that did not take its place: scores are compared on "
         "the same evaluation, and every version says what was decided."
     )

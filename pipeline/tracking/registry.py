@@ -1,8 +1,8 @@
-"""Registered encoders, and the gate for the alias "champion".
+"""Registered encoders and fine-tuned networks, and the gate for the alias "champion".
 
-A version is a model that serves itself (texts in, embeddings out; `served_encoder.py` and the weights, no pickle), with
-its score, the digest of the evaluation that gave it, and the artifact it came from. Before it is registered it must
-answer its own example from the saved files.
+A version is a model that serves itself (`served_encoder.py`: texts in, embeddings out; `served_fine_tuned.py`: rows in,
+answers out; the weights beside it, no pickle), with its score, the digest of the evaluation that gave it, and the
+artifact it came from. Before it is registered it must answer its own example from the saved files.
 
 `pipeline.gate` decides which version is the champion, by scores of the same evaluation; the others are challengers, and
 the newest of them has that alias. The decision and its numbers are tags of the version.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from pipeline.fingerprint import canonical, digest
-from pipeline.gate import CHALLENGER, CHAMPION, Candidate, Direction, Score, decide
+from pipeline.gate import CHALLENGER, CHAMPION, ENCODER, FINE_TUNED, Candidate, Direction, Score, decide
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 EXAMPLE = ["The quick brown fox jumps over the lazy dog.", "A second text."]
 REQUIREMENTS = ("mlflow", "safetensors", "tokenizers", "torch", "transformers")
 """What serving needs; pinned to the versions that the model was registered with."""
-CODE = Path(__file__).with_name("served_encoder.py")
+CODE = {
+    ENCODER: Path(__file__).with_name("served_encoder.py"),
+    FINE_TUNED: Path(__file__).with_name("served_fine_tuned.py"),
+}
+FOLDER = {ENCODER: "encoder", FINE_TUNED: "network"}  # what the code calls the folder that it opens
 _NAME = re.compile(r"\w[\w .-]{0,199}")
 
 
@@ -59,6 +63,8 @@ class RegistrationRequest:
     about_model: str = ""
     """Describes the registered model."""
     step: int = 0
+    kind: str = ENCODER
+    """What it is: a key of `CODE`."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,10 @@ def register(
     about: str = "",
     about_model: str = "",
 ) -> Registration:
-    """Queue the Hugging Face folder `export` (with its tokenizer) as a new version of `name`; returns at once.
+    """Queue `export` as a new version of `name`; returns at once.
+
+    It is the Hugging Face folder of an encoder (with its tokenizer), or that of a fine-tuned network
+    (`pipeline.downstream.fine_tune.exported`).
 
     The candidate's score is what the gate compares. `metrics` are kept with the version; `artifact` is the key of what
     `export` belongs to; `about` and `about_model` describe the version and the model, in Markdown. The folder must stay
@@ -124,6 +133,7 @@ def register(
         time=run.tracker.now(),
         about=about,
         about_model=about_model,
+        kind=candidate.kind,
     )
     run.tracker.add(
         {"op": "register", "id": run.id, "ask": ask, "export": str(export.absolute()), "request": asdict(request)}
@@ -234,14 +244,14 @@ def _create_version(
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
 
-    experiment = client.get_run(run).info.experiment_id
+    experiment, kind = client.get_run(run).info.experiment_id, request.kind
     models = client.search_logged_models([experiment], asked, max_results=1)
     tags = {"sesame.id": request.id, "sesame.artifact": request.artifact}
-    model = models[0] if models else client.create_logged_model(experiment, "encoder", run, tags, model_type="encoder")
+    model = models[0] if models else client.create_logged_model(experiment, kind, run, tags, model_type=kind)
     location, model_id = model.artifact_location, model.model_id
     flavour = Model(artifact_path=location, run_id=run, model_uuid=model_id, model_id=model_id)
     saved = scratch / "model"
-    save(export, saved, flavour)
+    save(export, saved, flavour, kind)
     client.log_model_artifacts(model_id, str(saved))
     client.finalize_logged_model(model_id, "READY")
     outputs = client.get_run(run).outputs
@@ -262,23 +272,43 @@ def _create_version(
     return client.create_model_version(request.name, location, run, tags, description=about, model_id=model_id)
 
 
-def save(export: Path, folder: Path, model: Any = None) -> None:
-    """Write a model that serves the encoder in `export`, and let it answer its example from the files just written."""
+def save(export: Path, folder: Path, model: Any = None, kind: str = ENCODER) -> None:
+    """Write a model that serves what is in `export`, and let it answer its example from the files just written."""
     from mlflow.pyfunc import load_model, save_model
 
+    example, more = _example(export, kind)
     save_model(
         str(folder),
-        python_model=str(CODE),
-        artifacts={"encoder": str(export)},
-        input_example=EXAMPLE,
+        python_model=str(CODE[kind]),
+        artifacts={FOLDER[kind]: str(export)},
+        input_example=example,
         pip_requirements=requirements(),
         mlflow_model=model,
+        **more,
     )
-    answer = load_model(str(folder)).predict(EXAMPLE)
-    if len(answer) != len(EXAMPLE) or not all(math.isfinite(value) for vector in answer for value in vector):
-        raise ValueError(f"{export} does not serve: its example gives no finite embedding per text")
+    answer = load_model(str(folder)).predict(example)
+    if kind == ENCODER and not all(math.isfinite(value) for vector in answer for value in vector):
+        raise ValueError(f"{export} does not serve: its example gives embeddings that are not finite")
+    if len(answer) != len(example):
+        raise ValueError(f"{export} does not serve: its example gives {len(answer)} answers, not {len(example)}")
     for cache in list(folder.rglob("__pycache__")):  # of the code that was just read
         shutil.rmtree(cache)
+
+
+def _example(export: Path, kind: str) -> tuple[Any, dict[str, Any]]:
+    """What a model answers for example, and what says what it takes and gives, where its code does not."""
+    if kind == ENCODER:
+        return EXAMPLE, {}
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    from pipeline.downstream.fine_tune.exported import open_fine_tuned
+    from pipeline.downstream.fine_tune.serving import answers, example_of
+
+    network = open_fine_tuned(export)
+    rows = example_of(network)
+    table = pd.DataFrame(rows)
+    return table, {"signature": infer_signature(table, pd.DataFrame(answers(network, rows)))}
 
 
 def requirements() -> list[str]:

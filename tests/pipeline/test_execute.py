@@ -61,4 +61,3 @@ def test_candidates_are_of_their_kind_and_lie_where_they_are_kept(
     made: Any = own
     assert list(execute._candidates(tmp_path, made, inputs, ENCODER)) == [(proposed[0], pretrained)]
     assert list(execute._candidates(tmp_path, made, inputs, DETECTOR)) == [(proposed[1], own)]
-    assert list(execute._candidates(tmp_path, None, inputs, DETECTOR)) == [], "not before its folder stays"

@@ -24,6 +24,7 @@ from pipeline.artifact import MODEL
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems
 from pipeline.downstream.fine_tune import checks
 from pipeline.fingerprint import digest, file_digest
+from pipeline.gate import ENCODER
 from training.hardware import resolve_precision
 from training.models.text.architectures import architecture_of
 
@@ -236,7 +237,7 @@ def run(
     said += trials.remarks()
     served = is_served(inputs["pretrained"].path / MODEL)
     if not served:
-        said.append("the network is not registered: no library but this one opens it, by `open_encoder`")
+        said.append("the encoder is not registered: no library but this one opens it, by `open_encoder`")
     made = report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)
     if PRETRAINED in job.models:
         report.write_predictions(job, data, trials, out_dir)
@@ -252,4 +253,4 @@ def run(
             figures=[*made.figures, *drawn],
             predictions=predictions_file.FILE,
         )
-    return made if served else replace(made, candidates=[])
+    return replace(made, candidates=[each for each in made.candidates if served or each.kind != ENCODER])

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.labelled.examples import Labelled
+from pipeline import gate
 from pipeline.artifact import MODEL
 from pipeline.downstream import labelled_scores, predictions_file
 from pipeline.downstream.fine_tune import protocol
 from pipeline.downstream.fine_tune.examples import some
-from pipeline.downstream.fine_tune.job import FROZEN, PRETRAINED, SCRATCH, Config
+from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, PRETRAINED, SCRATCH, Config
 from pipeline.downstream.fine_tune.metrics import main_metric
 from pipeline.gate import ENCODER, Candidate
 from pipeline.reports import data as figures
@@ -60,7 +61,7 @@ def build(
         figures=[Figure("learning curve", CURVE)],
         verdict=_verdict(job, cells, paired, metric),
         numbers=_numbers(metric, cells, paired),
-        candidates=_candidates(job, cells, metric, evaluation),
+        candidates=_candidates(job, data, cells, metric, evaluation),
         licences=[data.licence],
         notes={
             "task": job.task,
@@ -226,24 +227,36 @@ def _numbers(metric: str, cells: Sequence[dict[str, Any]], paired: Sequence[dict
 
 
 def _candidates(
-    job: Config, cells: Sequence[dict[str, Any]], metric: str, evaluation: Mapping[str, Any]
+    job: Config, data: Labelled, cells: Sequence[dict[str, Any]], metric: str, evaluation: Mapping[str, Any]
 ) -> list[Candidate]:
-    """The pretrained encoder, by its score with the most labels."""
+    """The pretrained encoder, by its score with the most labels, and what it has become with them.
+
+    An encoder is compared with others that were fine-tuned alike, a fine-tuned network with any that was scored on the
+    same rows.
+    """
     if PRETRAINED not in job.models:
         return []
     num_labels = max(job.label_counts)
     cell = next(cell for cell in cells if (cell["model"], cell["labels"]) == (PRETRAINED, num_labels))
-    return [
-        Candidate(
-            kind=ENCODER,
-            role="pretrained",
-            path=MODEL,
-            measure=f"{metric}/{PRETRAINED}_{num_labels}",
-            evaluation=evaluation,
-            score=cell["mean"],
-            spread=cell["std"] or None,
-        )
-    ]
+    encoder = Candidate(
+        kind=ENCODER,
+        role="pretrained",
+        path=MODEL,
+        measure=f"{metric}/{PRETRAINED}_{num_labels}",
+        evaluation=evaluation,
+        score=cell["mean"],
+        spread=cell["std"] or None,
+    )
+    of_data = {name: evaluation[name] for name in ("cleaning", "corpus", "task", "seed") if name in evaluation}
+    contents = evaluation.get("contents", {})
+    of_data |= {
+        "data": job.data.model_dump(mode="json"),
+        "contents": {path: contents[path] for path in map(str, job.data.files()) if path in contents},
+        "rows": {"split": data.reported, "most": job.test_rows},
+        "metric": metric,
+    }
+    own = replace(encoder, kind=gate.FINE_TUNED, role="", path=FINE_TUNED, evaluation=of_data, name=job.name)
+    return [encoder, own]
 
 
 def _slug(model: str) -> str:

@@ -143,7 +143,7 @@ def test_a_fine_tuned_networks_vectors_give_the_scores_of_its_evaluation(
 ) -> None:
     objective = FineTuning(open_trainable(network), "class", 2, "cls")
     shape, layout = Shape("class", ("no", "yes")), Layout(8, 2)
-    made = exported.FineTuned(objective, shape, layout, network, False, Cleaning(), "fp32", {"head": "class"})
+    made = exported.FineTuned(objective, shape, layout, network, "cls", False, Cleaning(), "fp32", {"head": "class"})
     exported.save(tmp_path / "job" / "fine-tuned", made)
     about = run(tmp_path / "job", file, "--out", tmp_path / "out.arrow")
     assert (about["pooling"], about["declared"], about["length"]) == ("cls", "as it was fine-tuned", 8)

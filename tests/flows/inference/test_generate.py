@@ -141,6 +141,12 @@ def test_a_network_is_found_by_any_of_its_names(folder: Path, tmp_path: Path, mo
     monkeypatch.setattr(Registry, "champion", lambda self, name: version if name == "mine" else None)
     monkeypatch.setattr(Registry, "version", lambda self, name, number: version)
     assert model_folder("mine") == model_folder("mine@3") == folder
+    monkeypatch.setattr(
+        Registry, "with_alias", lambda self, name, alias: self.champion(name) if alias == "best" else None
+    )
+    assert model_folder("models:/mine@best") == model_folder("models:/mine/3") == model_folder("models:/mine") == folder
+    with pytest.raises(UserError, match="no model is registered as 'models:/mine@worst'"):
+        model_folder("models:/mine@worst")
     with pytest.raises(UserError, match="no model is registered as 'theirs'"):
         model_folder("theirs")
     made.manifest["files"].clear()

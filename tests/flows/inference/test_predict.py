@@ -38,7 +38,7 @@ def kept(network: Path, folder: Path, shape: Shape, **reads: Any) -> exported.Fi
     """A fine-tuned network of random weights, in `folder`/fine-tuned, as a job leaves one."""
     objective = FineTuning(open_trainable(network), shape.head, len(shape.labels) or 1)
     settings = {"head": shape.head, "inputs": ["text"], **reads}
-    made = exported.FineTuned(objective, shape, Layout(16, 5), network, False, Cleaning(), "fp32", settings)
+    made = exported.FineTuned(objective, shape, Layout(16, 5), network, "cls", False, Cleaning(), "fp32", settings)
     exported.save(folder / "fine-tuned", made)
     return made
 

@@ -131,7 +131,11 @@ def test_paired_differences_and_verdict(tmp_path: Path) -> None:
     assert pair["mean"] == pytest.approx(0.4) and pair["wins"] == 3 and pair["clear"]
     assert "0.400 ± 0.050 better" in built.verdict
     assert "| **pretrained** | 0.850 ± 0.050 |" in page(built) and "| pretrained | 0.001 |" in page(built)
-    (candidate,) = built.candidates
+    candidate, own = built.candidates
+    assert (own.kind, own.role, own.path, own.name) == ("fine-tuned", "", "fine-tuned", job.name)
+    assert (own.score, own.spread) == (candidate.score, candidate.spread)
+    longer = report.build(job.model_copy(update={"batch": 99}), data, cells, "fp32", {"seed": 0}, tmp_path).candidates
+    assert longer[1].evaluation == own.evaluation, "networks are compared however they were trained"
     assert (candidate.role, candidate.measure, candidate.spread) == (
         "pretrained",
         "F1/pretrained_10",

@@ -90,6 +90,6 @@ def test_the_encoder_is_proposed_by_its_score_with_the_most_labels(
         tmp_path, monkeypatch,
         scratch={40: [0.1, 0.1], 10: [0.1, 0.1]}, pretrained={40: [0.8, 0.6], 10: [0.9, 0.9]},
     )  # fmt: skip
-    (candidate,) = made.candidates
+    candidate = made.candidates[0]
     assert candidate.score == pytest.approx(0.7) and candidate.measure == "F1/pretrained_40"
     assert candidate.spread == pytest.approx(0.1414, abs=1e-4)

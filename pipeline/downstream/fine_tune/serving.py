@@ -1,0 +1,58 @@
+"""A fine-tuned network asked without files: rows of named values in, an answer to each out.
+
+rows ─► examples, as a file's ─► `FineTuned.predict` ─► {"predicted": …, "score": …}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_prep.labelled.layouts import squad
+from data_prep.labelled.loading import examples_of
+from data_prep.labelled.task import TaskFile, fields_of, task_of
+from pipeline.downstream.fine_tune.exported import FineTuned
+from pipeline.downstream.labelled_scores import named_as
+
+WORDS = "words"  # the column of tagged words, where it had no name
+
+
+def answers(network: FineTuned, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """An answer to each row, `predicted`, and how sure it is, `score`, which numbers have none of.
+
+    UserError, with the number of the row, for one without the columns of the task.
+    """
+    plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    predicted = network.predict(examples_of(task_of_rows(network), plain, network.cleaning))
+    pairs = zip(predicted.answers, predicted.scores, strict=True)
+    told = [{"predicted": named_as(network.shape, answer), "score": score} for answer, score in pairs]
+    return [{"predicted": each["predicted"]} for each in told] if network.shape.head == "score" else told
+
+
+def _plain(value: Any) -> Any:
+    """Lists, where a table has arrays."""
+    return [_plain(each) for each in value] if isinstance(value, np.ndarray | list | tuple) else value
+
+
+def task_of_rows(network: FineTuned) -> TaskFile:
+    """How rows are laid out that stand in no file, as settings of a task file."""
+    given = {name: value for name, value in network.reads.items() if value is not None}
+    task = task_of(given, "the task of the network")
+    inputs = task.inputs or list(squad.COLUMNS if task.layout == "squad" else (task.columns or [WORDS])[:1])
+    return task.model_copy(update={"inputs": inputs, "layout": "table", "id": "", "language": ""})
+
+
+def example_of(network: FineTuned) -> list[dict[str, Any]]:
+    """Two rows that can be answered."""
+    task = task_of_rows(network)
+    names = [name for given in task.inputs for name in (fields_of(given) if "{" in given else [given])]
+    row: dict[str, Any] = dict.fromkeys(names, "A text.")
+    if network.shape.head == "tags":
+        row = {name: ["A", "text", "."] for name in names}
+    if network.shape.head == "choice" and isinstance(task.choices, str):
+        row[task.choices] = ["one", "another"]
+    elif network.shape.head == "choice":
+        row |= {name: f"choice {number}" for number, name in enumerate(task.choices or (), 1)}
+    return [row, dict(row)]

@@ -1,0 +1,103 @@
+"""A fine-tuned network served by MLflow answers as it was evaluated, whatever its head."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from data_prep.errors import UserError
+from data_prep.labelled.examples import Example
+from data_prep.tokens.cleaning import Cleaning
+from pipeline.downstream.fine_tune import exported
+from pipeline.downstream.fine_tune.heads import Layout, Shape
+from pipeline.downstream.fine_tune.serving import answers, example_of
+from pipeline.gate import FINE_TUNED
+from training.inference.networks.text import open_trainable
+from training.objectives.fine_tuning import FineTuning
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("network")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(BertConfig(vocab_size=8, max_position_embeddings=24, **sizes)).save_pretrained(folder)
+    vocabulary = {name: number for number, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d"])}
+    inner = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return folder
+
+
+def made(network: Path, shape: Shape, **reads: Any) -> exported.FineTuned:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        objective = FineTuning(open_trainable(network), shape.head, len(shape.labels) or 1)
+    torch.nn.init.normal_(objective.network.classifier.weight)
+    settings = {"head": shape.head, **reads}
+    return exported.FineTuned(objective, shape, Layout(16, 5), network, "cls", False, Cleaning(), "fp32", settings)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reads", "row", "example"),
+    [
+        (Shape("class", ("no", "yes")), {"inputs": ["s"], "id": "n", "language": "l"}, {"s": "a b"}, {"text": "a b"}),
+        (Shape("class", ("no", "yes")), {"inputs": ["{s}: {t}"]}, {"s": "a", "t": "b"}, {"text": "a: b"}),
+        (Shape("score"), {"inputs": ["s", "t"]}, {"s": "a", "t": "b c"}, {"text": "a", "text_pair": "b c"}),
+        (Shape("tags", ("O", "X")), {"layout": "tokens"}, {"words": ["a", "b"]}, {"words": ("a", "b")}),
+        (
+            Shape("choice"),
+            {"inputs": ["s"], "choices": "of"},
+            {"s": "a", "of": ["b", "c d"]},
+            {"text": "a", "choices": ("b", "c d")},
+        ),
+    ],
+)
+def test_rows_are_answered_as_examples_of_files(
+    network: Path, shape: Shape, reads: dict[str, Any], row: dict[str, Any], example: dict[str, Any]
+) -> None:
+    model = made(network, shape, **reads)
+    (answer,) = answers(model, [row])
+    wanted = model.predict([Example(**{"text": "", **example})])
+    assert answer.get("score") == wanted.scores[0]
+    named = {"class": lambda a: shape.labels[a], "tags": lambda a: [shape.labels[tag] for tag in a], "choice": str}
+    assert answer["predicted"] == named.get(shape.head, float)(wanted.answers[0])
+    assert set(example_of(model)[0]) == set(row) and len(answers(model, example_of(model))) == 2
+
+
+def test_a_row_without_the_columns_of_the_task_is_named(network: Path) -> None:
+    model = made(network, Shape("class", ("no", "yes")), inputs=["s"])
+    with pytest.raises(UserError, match="row 2: has no 's', which the task names; it has x"):
+        answers(model, [{"s": "a"}, {"x": "a"}])
+
+
+def test_mlflow_answers_as_the_evaluation(network: Path, tmp_path: Path) -> None:
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+    from mlflow.pyfunc import load_model
+
+    from pipeline.tracking import registry
+
+    model = made(network, Shape("class", ("no", "yes")), inputs=["s"])
+    exported.save(tmp_path / "fine-tuned", model)
+    registry.save(tmp_path / "fine-tuned", tmp_path / "saved", kind=FINE_TUNED)
+    names = {path.name for path in (tmp_path / "saved").rglob("*")}
+    assert "served_fine_tuned.py" in names and not [n for n in names if n.endswith((".pkl", ".pyc", ".bin"))]
+    signature: Any = Model.load(str(tmp_path / "saved")).signature
+    assert [each["name"] for each in json.loads(signature.to_dict()["inputs"])] == ["s"]
+    served = load_model(str(tmp_path / "saved"))
+    texts = ["a", "b c d", "d d d d a b", "a b"]
+    table = served.predict(pd.DataFrame({"s": texts}))
+    wanted = model.predict([Example(text=text) for text in texts])
+    assert list(table["predicted"]) == [("no", "yes")[answer] for answer in wanted.answers]
+    assert list(table["score"]) == pytest.approx(wanted.scores, abs=1e-6)
+    with pytest.raises(MlflowException, match="row 1: 's' is"):
+        served.predict(pd.DataFrame({"s": [" "]}))
