@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
@@ -101,3 +108,36 @@ def test_mlflow_answers_as_the_evaluation(network: Path, tmp_path: Path) -> None
     assert list(table["score"]) == pytest.approx(wanted.scores, abs=1e-6)
     with pytest.raises(MlflowException, match="row 1: 's' is"):
         served.predict(pd.DataFrame({"s": [" "]}))
+
+
+@pytest.mark.slow
+def test_a_server_answers_json_as_the_evaluation(network: Path, tmp_path: Path) -> None:
+    from pipeline.tracking import registry
+
+    model = made(network, Shape("class", ("no", "yes")), inputs=["s"])
+    exported.save(tmp_path / "fine-tuned", model)
+    registry.save(tmp_path / "fine-tuned", tmp_path / "saved", kind=FINE_TUNED)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = Path(sys.executable).parent
+    command = [own / "mlflow", "models", "serve", "-m", tmp_path / "saved", "--env-manager", "local", "-p", str(port)]
+    environment = {**os.environ, "PATH": f"{own}:{os.environ['PATH']}"}
+    server = subprocess.Popen([*map(str, command), "-h", "127.0.0.1"], env=environment, start_new_session=True)
+    body = json.dumps({"dataframe_records": [{"s": "a b"}, {"s": "d"}]}).encode()
+    request = Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
+    try:
+        answer: Any = None
+        until = time.monotonic() + 120
+        while answer is None:
+            try:
+                answer = json.loads(urlopen(request, timeout=30).read())
+            except OSError:
+                assert time.monotonic() < until and server.poll() is None, "the server does not answer"
+                time.sleep(1)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+    wanted = model.predict([Example(text="a b"), Example(text="d")])
+    assert [each["predicted"] for each in answer["predictions"]] == [("no", "yes")[one] for one in wanted.answers]
+    assert [each["score"] for each in answer["predictions"]] == pytest.approx(wanted.scores, abs=1e-6)
