@@ -1,14 +1,15 @@
-"""The network that a run starts from, or evaluates: it is found, fetched, or trained first, and its folder named.
+"""The networks that a run starts from, or evaluates: found, fetched, or trained first, and their folders named.
 
-train.start    pretraining goes on from it
-init           jobs evaluate it; nothing is pretrained
+train.start       pretraining goes on from it
+init, networks    jobs evaluate them; nothing is pretrained
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from flows.checkpoint import model_folder
 from pipeline import dag, start_from
@@ -20,8 +21,20 @@ from pipeline.runs import Run
 
 PRETRAINING_ALONE = "downstream=[]"
 SECTIONS = {Recipe: "train.start", Evaluation: "init"}
-OTHERS = {Recipe: ("experiment", "step", "recipe", "scale"), Evaluation: ("model", "recipe", "scale")}
+OTHERS = {Recipe: ("experiment", "step", "recipe", "scale"), Evaluation: ("model", "recipe", "scale", "settings")}
 """What else says where a network is, by the kind of experiment."""
+UNSET = {"settings": "{}"}
+"""How they are left out, where that is not null."""
+
+
+class Named(NamedTuple):
+    """A section of a recipe that names a network: a registered model, an artifact, a run or a package; or a recipe."""
+
+    section: str
+    model: str | None
+    recipe: str | None
+    scale: str | None
+    settings: Mapping[str, Any]
 
 
 def asked_settings(name_or_path: str, asked: str | None) -> list[str]:
@@ -31,50 +44,69 @@ def asked_settings(name_or_path: str, asked: str | None) -> list[str]:
     """
     if asked is None or start_from.FROM.fullmatch(asked):
         return []
-    return _settings(model_of(read(name_or_path)[0]), model_folder(asked))
+    kind = model_of(read(name_or_path)[0])
+    return _settings(kind, SECTIONS[kind], model_folder(asked))
 
 
-def first(recipe: Experiment, settings: Sequence[str]) -> Recipe | None:
-    """The recipe whose network it takes, placed alike and without jobs; None if it names none."""
-    name, scale = _named(recipe)
-    if name is None:
+def first(named: Named, settings: Sequence[str]) -> Recipe | None:
+    """The recipe whose network it is, placed alike and without jobs; None if it is that of no recipe."""
+    if named.recipe is None:
         return None
     placed = [setting for setting in settings if setting.startswith("placement.")]
-    return load_pretraining(name, scale, [PRETRAINING_ALONE, *placed], SECTIONS[type(recipe)])
+    own = [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in named.settings.items()]
+    return load_pretraining(named.recipe, named.scale, [PRETRAINING_ALONE, *own, *placed], named.section)
 
 
-def _named(recipe: Experiment) -> tuple[str | None, str | None]:
-    """The recipe, by name or path, and its scale."""
+def named_networks(recipe: Experiment) -> list[Named]:
+    """The networks that a recipe names and whose folders are not known yet."""
     if isinstance(recipe, Evaluation):
-        return recipe.init.recipe, recipe.init.scale
+        sections = {"init": recipe.init, **{f"networks.{name}": of for name, of in recipe.networks.items()}}
+        return [
+            Named(section, of.model, of.recipe, of.scale, of.settings)
+            for section, of in sections.items()
+            if of.folder is None
+        ]
     start = recipe.train.start if isinstance(recipe, Recipe) else None
-    return (start.recipe, start.scale) if start else (None, None)
+    return [] if start is None or start.recipe is None else [Named("train.start", None, start.recipe, start.scale, {})]
 
 
 def stored_settings(recipe: Experiment, settings: Sequence[str], home: Home) -> list[str]:
-    """Settings that take the network that the recipe names, if it is there; else none. UserError where none can be."""
-    if isinstance(recipe, Evaluation) and recipe.init.model is not None:
-        return _settings(Evaluation, model_folder(recipe.init.model))
-    earlier = first(recipe, settings)
-    if earlier is None:
-        return []
-    planned = {item.node.name: item for item in dag.plan(dag.nodes(earlier, home.downloads), home.store())}
-    artifact = planned["pretrain"].artifact
-    return [] if artifact is None else _settings(type(recipe), home.store().check_whole(artifact).path / MODEL)
+    """Settings that take the networks that the recipe names, as far as they are there. UserError where none can be."""
+    found = [(named, _stored(named, settings, home)) for named in named_networks(recipe)]
+    return [
+        setting
+        for named, folder in found
+        if folder is not None
+        for setting in _settings(type(recipe), named.section, folder)
+    ]
 
 
 def made_settings(
     recipe: Experiment, settings: Sequence[str], home: Home, make: Callable[[Recipe, str], Run]
 ) -> list[str]:
     """As `stored_settings`; where the network of another recipe is not stored, `make` runs that recipe."""
-    if stored := stored_settings(recipe, settings, home):
-        return stored
-    earlier = first(recipe, settings)
+    made: list[str] = []
+    for named in named_networks(recipe):
+        folder = _stored(named, settings, home)
+        if folder is None and (earlier := first(named, settings)) is not None:
+            folder = Path(make(earlier, str(named.recipe)).stages["pretrain"].path) / MODEL
+        if folder is not None:
+            made += _settings(type(recipe), named.section, folder)
+    return made
+
+
+def _stored(named: Named, settings: Sequence[str], home: Home) -> Path | None:
+    """The folder of a network; None where its recipe has to be run first."""
+    if named.model is not None:
+        return model_folder(named.model)
+    earlier = first(named, settings)
     if earlier is None:
-        return []
-    return _settings(type(recipe), Path(make(earlier, str(_named(recipe)[0])).stages["pretrain"].path) / MODEL)
+        return None
+    planned = {item.node.name: item for item in dag.plan(dag.nodes(earlier, home.downloads), home.store())}
+    artifact = planned["pretrain"].artifact
+    return None if artifact is None else home.store().check_whole(artifact).path / MODEL
 
 
-def _settings(kind: type[Experiment], folder: Path) -> list[str]:
-    others = [f"{SECTIONS[kind]}.{name}=null" for name in OTHERS[kind]]
-    return [*others, f"{SECTIONS[kind]}.folder={json.dumps(str(folder), ensure_ascii=False)}"]
+def _settings(kind: type[Experiment], section: str, folder: Path) -> list[str]:
+    others = [f"{section}.{name}={UNSET.get(name, 'null')}" for name in OTHERS[kind]]
+    return [*others, f"{section}.folder={json.dumps(str(folder), ensure_ascii=False)}"]

@@ -1,7 +1,7 @@
 """A recipe as a DAG of stages: what each needs, and which are already stored.
 
 ingest ─► fit (tokenizer, transform) ─► shards ─► pretrain ─► one downstream job per entry ─► report
-                            a network that exists ─► init ─► one downstream job per entry ─► report
+                          networks that exist ─► init ─► one downstream job per entry ─► report
 """
 
 from __future__ import annotations
@@ -45,8 +45,12 @@ class PlannedNode:
 def nodes(recipe: Experiment, downloads: Path) -> list[Node]:
     """The DAG in topological order."""
     if isinstance(recipe, Evaluation):
-        dag = [Node("init", init.INIT, init.config(recipe), files=init.files(recipe))]
-        by_role = {"pretrained": "init"}
+        names = {"init": "", **{f"init-{name}": name for name in recipe.networks}}
+        dag = [
+            Node(node, init.INIT, init.config(recipe, name), files=init.files(recipe, name))
+            for node, name in names.items()
+        ]
+        by_role = {downstream.role_of(name) if name else "pretrained": node for node, name in names.items()}
     else:
         assert isinstance(recipe, Recipe)
         dag, by_role = _pretraining(recipe, downloads)
@@ -83,7 +87,8 @@ def _pretraining(recipe: Recipe, downloads: Path) -> tuple[list[Node], dict[str,
 
 def _job(recipe: Experiment, entry: Any, downloads: Path, by_role: Mapping[str, str]) -> Node:
     """The node of a downstream job. by_role: names of the nodes that it may read."""
-    reads = {role: by_role[role] for role in downstream.module_of(entry.task).READS if role in by_role}
+    others = map(downstream.role_of, downstream.compared(recipe, entry))
+    reads = {role: by_role[role] for role in (*downstream.module_of(entry.task).READS, *others) if role in by_role}
     config = downstream.config_of(recipe, entry, downloads)
     files = start_files(recipe) if isinstance(recipe, Recipe) else {}
     return Node(entry.name, job.JOB, config, reads, heavy=True, files=files)

@@ -44,6 +44,7 @@ def remarks(data: Labelled) -> Iterator[str]:
     for split, shared in _shared(data):
         if len(shared) <= MOST * len(data.splits[split]):
             yield _of_shared(data, split, shared)
+    yield from _translations(data)
     if data.head == "answer":
         yield from _shared_contexts(data)
     else:
@@ -60,6 +61,28 @@ def _torn(data: Labelled) -> Iterator[str]:
     if torn:
         text = f"{len(torn):,} of {len(examples):,} rows are labelled differently in another row of the same text"
         yield f"{text}{_named(example.place for example in torn)}"
+
+
+def _translations(data: Labelled) -> Iterator[str]:
+    """Of each held-out split, the rows whose own id a row of train in another language has: the same in translation."""
+    known = {(example.id, example.language) for example in data.splits["train"] if _names_itself(example)}
+    languages = {language for _, language in known}
+    for split in HELD_OUT if languages else ():
+        shared = [
+            example.place
+            for example in data.splits[split]
+            if _names_itself(example)
+            and any((example.id, language) in known for language in languages - {example.language})
+        ]
+        if shared:
+            rows = f"{len(shared):,} of {len(data.splits[split]):,} rows of {split}"
+            text = "have the id of a row of train in another language, and may be its translation"
+            yield f"{rows} {text}{_named(shared)}"
+
+
+def _names_itself(example: Example) -> bool:
+    """Whether a row of a known language has an id of its own, which is not where it stands."""
+    return bool(example.id and example.language) and example.id != example.place
 
 
 def _shared_contexts(data: Labelled) -> Iterator[str]:

@@ -44,8 +44,10 @@ class Published(Settings):
     """The rows that were scored."""
     note: str = ""
     """What is different about how they were made."""
+    pretrained_on: str = ""
+    """What an encoder of theirs was pretrained on, such as its languages."""
     scores: dict[str, dict[str, float]] = Field(default={})
-    """Percentages by task (or by part of one) and metric."""
+    """Percentages by task (or by part of one, or by language, as xquad/zh) and metric."""
     average: float | None = None
     """The suite's own average, where it was published."""
 

@@ -13,6 +13,8 @@ The module of a job, which imports no PyTorch, MLflow, scikit-learn, matplotlib 
                 values of its keys that come from the recipe
     remarks     what is odd about what it is to read, in sentences; may be left out
     numbers     names of the numbers that its report has, * for any text; may be left out where they are not known
+    compared    names of networks that it reads besides, as far as the recipe has them (`networks`): their roles are
+                those of `role_of`; may be left out
     run         (job, settings, inputs by role, folder, context) → `pipeline.reports.report.Report`
 """
 
@@ -103,6 +105,17 @@ def roles_of(job: Any) -> set[str]:
     """The artifact roles that a job cannot do without."""
     module = module_of(job.task)
     return set(module.READS) - set(getattr(module, "OPTIONAL", ()))
+
+
+def compared(recipe: Any, job: Any) -> list[str]:
+    """Names of the recipe's other networks that a job reads besides the one that all jobs read."""
+    of_job = getattr(module_of(job.task), "compared", None)
+    return [] if of_job is None else [name for name in of_job(job) if name in recipe.other_networks]
+
+
+def role_of(name: str) -> str:
+    """The artifact role of one of a recipe's other networks."""
+    return f"networks.{name}"
 
 
 def remarks(recipe: Any) -> Iterator[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from data_prep import corruptions
 from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline import downstream
+from pipeline.downstream.fine_tune.job import OWN
 from pipeline.recipe import start, suite
+from pipeline.recipe.slug import SLUG
 from training import objectives
 from training.config import placement_problems
 from training.models.experts import config as experts
@@ -43,6 +46,7 @@ def problems_of_jobs(recipe: Evaluation) -> Iterator[Problem]:
     """Every disagreement of an experiment without pretraining."""
     yield from _names(recipe.downstream)
     yield from suite.problems(recipe)
+    yield from _networks(recipe)
     if not recipe.downstream:
         yield "downstream", "has no job, and nothing is pretrained: nothing would be done; add one"
     unfit = False
@@ -54,6 +58,17 @@ def problems_of_jobs(recipe: Evaluation) -> Iterator[Problem]:
     if not unfit:
         yield from downstream.problems(recipe)
     yield from ((f"placement.{name}", text) for name, text in placement_problems(recipe.placement))
+
+
+def _networks(recipe: Evaluation) -> Iterator[Problem]:
+    """Other networks with names that mean something else, and those that no job compares."""
+    read = {name for job in recipe.downstream for name in downstream.compared(recipe, job)}
+    for name in recipe.networks:
+        if name in OWN or not re.fullmatch(SLUG, name):
+            meant = "is what jobs call models of init" if name in OWN else "is no name of lower-case words and hyphens"
+            yield f"networks.{name}", f"{name!r} {meant}; choose another"
+        elif name not in read:
+            yield f"networks.{name}", "no job reads it; add its name to models of one, or leave it out"
 
 
 def _sections(recipe: Recipe) -> Iterator[Problem]:

@@ -1,6 +1,8 @@
-"""The network of an experiment that pretrains none."""
+"""The networks of an experiment that pretrains none."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -23,6 +25,12 @@ class InitConfig(Settings):
     """A packaged recipe or the path of one, whose network it is: it is trained first, if it was not."""
     scale: str | None = None
     """Scale of that recipe; null: its own default."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Changes to that recipe, such as {train.steps: 300}."""
+    title: str = ""
+    """What tables over several networks call it; empty: pretrained, or its name in `networks`."""
+    pretrained_on: str = ""
+    """What it was pretrained on, such as its languages, for the same tables."""
 
     @model_validator(mode="after")
     def _is_one(self) -> InitConfig:
@@ -30,6 +38,7 @@ class InitConfig(Settings):
         if len(given) != 1:
             shown = " and ".join(given) or "none"
             raise ValueError(f"takes one of folder, model and recipe; found {shown}; set the others to null")
-        if self.scale is not None and self.recipe is None:
-            raise ValueError("'scale' belongs to 'recipe'")
+        for name in ("scale", "settings"):
+            if getattr(self, name) and self.recipe is None:
+                raise ValueError(f"{name!r} belongs to 'recipe'")
         return self

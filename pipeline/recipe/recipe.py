@@ -10,7 +10,7 @@ The types of `data`, `corruption`, `objective` and `downstream` are unions built
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -97,6 +97,11 @@ class Experiment(Settings):
     def precision(self) -> str:
         """The precision that its networks are trained in: `train.precision`."""
 
+    @property
+    def other_networks(self) -> Mapping[str, InitConfig]:
+        """Networks that jobs compare with its own, by name."""
+        return {}
+
     def resolved(self) -> dict[str, Any]:
         """All settings, defaults included, as plain values, without sections of other kinds of data."""
         values = self.model_dump(mode="json", exclude=self._others())
@@ -163,6 +168,8 @@ class Evaluation(Experiment):
 
     init: InitConfig
     """The network."""
+    networks: dict[str, InitConfig] = Field(default_factory=dict)
+    """Others to compare it with, by the names that `models` of jobs have for them."""
     suite: SuiteConfig | None = None
     """Tasks of one suite, each of which becomes a job of `downstream`."""
 
@@ -170,7 +177,11 @@ class Evaluation(Experiment):
         return checks.problems_of_jobs(self)
 
     def _others(self) -> set[str]:
-        return {"suite"} if self.suite is None else set()
+        return {name for name in ("suite", "networks") if not getattr(self, name)}
+
+    @property
+    def other_networks(self) -> Mapping[str, InitConfig]:
+        return self.networks
 
     @property
     def network(self) -> NetworkConfig | None:

@@ -27,6 +27,7 @@ from data_prep.labelled.examples import TASKS, Task
 from data_prep.labelled.suite import SUITES, Suite, open_suite, read_suite
 from data_prep.settings import Settings
 from pipeline.downstream.fine_tune.checks import BASELINES
+from pipeline.downstream.fine_tune.job import PRETRAINED
 
 if TYPE_CHECKING:
     from pipeline.recipe.recipe import Experiment
@@ -201,7 +202,9 @@ def described(recipe: Experiment) -> dict[str, Any]:
     if of_jobs is None:
         return {}
     suite, tasks = of_jobs
+    encoders = _encoders(recipe)
     return {
+        **({"encoders": encoders} if encoders else {}),
         "name": suite.name,
         "about": suite.about,
         "average": suite.average,
@@ -209,6 +212,17 @@ def described(recipe: Experiment) -> dict[str, Any]:
         "missing": list(suite.missing),
         "metrics": suite.metrics,
         "tasks": tasks,
+    }
+
+
+def _encoders(recipe: Experiment) -> dict[str, dict[str, str]]:
+    """What tables call the networks of a recipe, and what they were pretrained on, as far as it says so."""
+    init = getattr(recipe, "init", None)
+    named = {**({} if init is None else {PRETRAINED: init}), **recipe.other_networks}
+    return {
+        name: {"title": of.title, "pretrained_on": of.pretrained_on}
+        for name, of in named.items()
+        if of.title or of.pretrained_on
     }
 
 

@@ -15,22 +15,26 @@ from pipeline.stage import Context, Stage
 from training.models.text.start.settings import PICKLES, contents, network_of
 
 
-def config(recipe: Evaluation) -> dict[str, Any]:
-    """The digest of the network's files. UserError where the folder is not known yet, or holds no network."""
-    return {"network": contents(_folder(recipe))}
+def config(recipe: Evaluation, name: str = "") -> dict[str, Any]:
+    """The digest of the network's files. UserError where the folder is not known yet, or holds no network.
+
+    name: of one of `networks`; empty: `init`.
+    """
+    return {"network": contents(_folder(recipe, name))}
 
 
-def files(recipe: Evaluation) -> dict[str, Path]:
+def files(recipe: Evaluation, name: str = "") -> dict[str, Path]:
     """The folder, by the digest of its contents, which stands for it in the config."""
-    folder = _folder(recipe)
+    folder = _folder(recipe, name)
     return {contents(folder): folder}
 
 
-def _folder(recipe: Evaluation) -> Path:
-    init = recipe.init
-    if init.folder is None:
-        raise UserError(f"init: the network of {init.model or init.recipe} is found by `sesame run`; name its folder.")
-    return Path(init.folder).expanduser().absolute()
+def _folder(recipe: Evaluation, name: str) -> Path:
+    network, where = (recipe.networks[name], f"networks.{name}") if name else (recipe.init, "init")
+    if network.folder is None:
+        source = network.model or network.recipe
+        raise UserError(f"{where}: the network of {source} is found by `sesame run`; name its folder.")
+    return Path(network.folder).expanduser().absolute()
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:

@@ -52,13 +52,14 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         **({SUITE: asdict(suite)} if suite else {}),
     }
     (out_dir / FILE).write_text(json.dumps(result, indent=1))
-    of_network = _of_pretraining(config, inputs, finding_texts) if pretrained else _of_network(stages["init"].summary)
+    of_network = _of_pretraining(config, inputs, finding_texts) if pretrained else _of_networks(stages)
     (out_dir / PAGE).write_text("\n".join(_page(config, of_network, reports, suite)), encoding="utf-8")
     for name, artifact in inputs.items():
         if name in {"pretrain", *jobs} and (artifact.path / FIGURES).is_dir():
             shutil.copytree(artifact.path / FIGURES, out_dir / FIGURES / name)
     if suite is not None:
-        tables.write({suite.title: for_mlflow(suite.tables[0])}, out_dir / TABLES)
+        named = {suite.title: suite.tables[0], **{f"{suite.title} by model": table for table in suite.tables[1:]}}
+        tables.write({name: for_mlflow(table) for name, table in named.items()}, out_dir / TABLES)
     return {"downstream": list(jobs), **(suite.numbers if suite else {})}
 
 
@@ -87,9 +88,14 @@ def _page(config: dict[str, Any], of_network: list[str], reports: dict[str, Repo
     return lines
 
 
-def _of_network(summary: dict[str, Any]) -> list[str]:
-    about = f"{escaped(summary['architecture'])}, {summary['parameters']:,} parameters"
-    return ["## Network", f"A network that existed: {about}, {summary['vocabulary']:,} tokens.", ""]
+def _of_networks(stages: dict[str, Artifact]) -> list[str]:
+    lines = []
+    for name, artifact in stages.items():
+        summary, other = artifact.summary, name.partition("-")[2]
+        about = f"{escaped(summary['architecture'])}, {summary['parameters']:,} parameters"
+        called = f"{escaped(other)}, another to compare with" if other else "A network that existed"
+        lines += [f"{called}: {about}, {summary['vocabulary']:,} tokens.", ""]
+    return ["## Network", *lines]
 
 
 def _of_pretraining(config: dict[str, Any], inputs: dict[str, Artifact], finding_texts: list[str]) -> list[str]:

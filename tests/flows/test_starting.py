@@ -93,13 +93,29 @@ def test_an_evaluation_takes_the_network_of_a_recipe_or_a_package(
 ) -> None:
     home = Home(tmp_path / "home")
     recipe = load("finetune", None, ["init.model=null", "init.recipe=bert", "init.scale=small"])
-    earlier = starting.first(recipe, ["placement.threads=1", "seed=3"])
+    (named,) = starting.named_networks(recipe)
+    earlier = starting.first(named, ["placement.threads=1", "seed=3"])
     assert earlier is not None
     assert (earlier.name, earlier.scale, earlier.downstream, earlier.placement.threads) == ("bert", "small", [], 1)
     monkeypatch.setattr(networks, "network", lambda name, downloads: downloads / name)
     monkeypatch.setenv("SESAME_HOME", str(home.path))
     settings = starting.stored_settings(load("finetune"), [], home)
     assert settings[-1] == f'init.folder="{home.downloads / "minilm"}"'
+
+    others = ["downstream.0.models=[pretrained, large, early]", "networks.large.model=multilingual-e5"]
+    others += ["networks.early={recipe: multilingual, scale: tiny, settings: {train.steps: 300, seed: 2}}"]
+    several = load("finetune", None, others)
+    settings = starting.stored_settings(several, [], home)
+    assert [text for text in settings if ".folder=" in text] == [
+        f'init.folder="{home.downloads / "minilm"}"',
+        f'networks.large.folder="{home.downloads / "multilingual-e5"}"',
+    ], "what is not trained yet is left to be made"
+    early = starting.named_networks(several)[-1]
+    trained = starting.first(early, [])
+    assert trained is not None and (trained.name, trained.train.steps, trained.seed) == ("multilingual", 300, 2)
+    run = SimpleNamespace(stages={"pretrain": SimpleNamespace(path=str(tmp_path / "made"))})
+    made: Any = load("finetune", None, [*others, *starting.made_settings(several, [], home, lambda *_: run)])
+    assert (made.networks["early"].folder, made.networks["early"].settings) == (str(tmp_path / "made" / MODEL), {})
 
 
 def load_of_resolved(recipe: Any, folder: Path) -> Any:

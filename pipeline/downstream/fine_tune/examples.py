@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,8 +19,6 @@ from training.data import Corpus, MemoryTable, Samples, Stream
 
 if TYPE_CHECKING:
     from pipeline.downstream.fine_tune.job import Config
-
-E = TypeVar("E")
 
 
 def stream_of(table: MemoryTable, batch: int, seed: int, length_window: int | None) -> Samples:
@@ -72,8 +70,19 @@ def label_weights(
     return weights
 
 
-def some(examples: Sequence[E], limit: int | None, seed: int) -> list[E]:
-    """A fixed sample of held-out examples; all without a limit."""
+def some(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
+    """A fixed sample of held-out examples; of several languages equally many of each; all without a limit.
+
+    Where the rows of all languages say the same, in the same order, so do those of the sample.
+    """
     if limit is None or len(examples) <= limit:
         return list(examples)
-    return [examples[i] for i in permute(np.arange(limit), len(examples), key(seed, "held-out examples"))]
+    languages: dict[str, list[Example]] = {}
+    for example in examples:
+        languages.setdefault(example.language, []).append(example)
+    sample: list[Example] = []
+    for rest, of_language in zip(range(len(languages), 0, -1), sorted(languages.values(), key=len), strict=True):
+        number = min(len(of_language), (limit - len(sample)) // rest)
+        chosen = permute(np.arange(number), len(of_language), key(seed, "held-out examples"))
+        sample += [of_language[i] for i in chosen]
+    return sample

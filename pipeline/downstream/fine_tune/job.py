@@ -21,6 +21,7 @@ from data_prep.settings import identity
 from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL
+from pipeline.downstream import role_of
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems
 from pipeline.downstream.fine_tune import checks
 from pipeline.fingerprint import digest, file_digest
@@ -95,7 +96,7 @@ class Config(JobConfig):
     """Methods without a network to compare with."""
     models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
     """Networks to fine-tune: pretrained; scratch, its shape with random weights; frozen, under which the linear layer
-    alone learns; or folders that `transformers` can open."""
+    alone learns; names of an evaluation's `networks`; or folders that `transformers` can open."""
     submission: bool = False
     """Whether the pretrained network's predictions for rows without labels (`predict` of a task) are written as test
     servers ask for them: after training with the most labels, in the first seed."""
@@ -138,6 +139,8 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield ".class_weights", f"are of {' and '.join(_LABELLED)}, and task is {job.task}; leave them out"
     if job.written and FROZEN in job.models:
         yield ".models", f"{FROZEN} trains a linear layer, and {WRITTEN} has none; leave it out"
+    for name in set(job.models) & set(job.baselines):
+        yield ".models", f"{name!r} is one of baselines, too; give that network another name"
     if job.submission and PRETRAINED not in job.models:
         yield ".submission", f"is of the network {PRETRAINED}, which models leaves out"
     tasks = checks.TASKS_WRITTEN if job.written else (job.task,)
@@ -167,10 +170,12 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     The user's files are read, too: UserError, before anything is trained, if they cannot serve the job.
     """
     cleaning = recipe.cleaning
-    others = [Path(model).expanduser() for model in job.models if model not in OWN]
+    named = {name: network.folder for name, network in recipe.other_networks.items()}
+    others = [Path(model).expanduser() for model in compared(job) if model not in named]
     files = [*others, *job.data.files()]
     contents = {str(path): contents_of(path) for path in files}
-    checks.check(job, others, cleaning)
+    known = [Path(named[model]).expanduser() for model in compared(job) if named.get(model)]
+    checks.check(job, [*others, *known], cleaning)
     of_suite = {} if job.data.suite is None else {"task": identity(job.data.task_file()[0])}
     return {
         **of_suite,
@@ -179,6 +184,11 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
         "seed": recipe.seed,
         "precision": resolve_precision(recipe.precision, recipe.placement.device),
     }
+
+
+def compared(job: Config) -> list[str]:
+    """The models that are not of the recipe's own network."""
+    return [model for model in job.models if model not in OWN]
 
 
 def remarks(recipe: Any, job: Config) -> list[str]:
@@ -212,7 +222,8 @@ def run(
 ) -> Report:
     """Fine-tune every model with every number of labels, and score all on the same test rows.
 
-    inputs: `pretrained`, with a `transformers` folder `model/`; `corpus`, which may include packages of labelled data.
+    inputs: `pretrained`, with a `transformers` folder `model/`; those of `compared`, alike; `corpus`, which may include
+    packages of labelled data.
     Reports scores in 0 … 1 (accuracy, or micro-averaged F1 where tags have an outside class), mean and standard
     deviation over seeds, paired differences, and the pretrained encoder as a candidate. UserError for missing labelled
     data or unknown baselines. Fine-tuning is BERT's (Devlin et al. 2019, section 3.2).
@@ -230,7 +241,8 @@ def run(
     job, said = checks.fitted(job, known), checks.remarks(job, known)
     for remark in said if job.data.name is not None else ():
         context.progress("labelled examples", None, warning=remark)  # of a file it was told before anything ran
-    trials = Trials(job, settings, data, inputs["pretrained"], context)
+    others = {model: inputs[role].path / MODEL for model in compared(job) if (role := role_of(model)) in inputs}
+    trials = Trials(job, settings, data, inputs["pretrained"], context, others)
     cells = [*trials.run(), *baselines.cells(job, settings["seed"], data)]
     made_of = inputs["corpus"].output_digest if "corpus" in inputs else ""
     evaluation = {"job": job.model_dump(mode="json"), **settings, "corpus": made_of}

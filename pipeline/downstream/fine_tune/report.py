@@ -12,7 +12,7 @@ from data_prep.labelled.examples import Labelled
 from pipeline import gate
 from pipeline.artifact import MODEL
 from pipeline.downstream import labelled_scores, predictions_file
-from pipeline.downstream.fine_tune import protocol
+from pipeline.downstream.fine_tune import languages, protocol
 from pipeline.downstream.fine_tune.examples import some
 from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, PRETRAINED, SCRATCH, Config
 from pipeline.downstream.fine_tune.metrics import main_metric
@@ -49,13 +49,15 @@ def build(
         for other in models
         if PRETRAINED in job.models and other != PRETRAINED
     ]
-    metric, test_rows = main_metric(data), len(some(data.splits[data.reported], job.test_rows, 0))
+    tested = some(data.splits[data.reported], job.test_rows, 0)  # how many of each language does not depend on the seed
+    metric, test_rows = main_metric(data), len(tested)
     figures.learning_curve(f"{job.name} ({data.reported})", metric, cells, folder / CURVE)
     return Report(
         title=job.name,
         about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of {data.reported}; mean ± "
         f"standard deviation over {job.seeds} seeds (examples, weights and order); "
         f"{protocol.description(job)}; learning rates chosen on validation rows."
+        + "".join(f"\n\n{text}" for text in filter(None, [languages.sentence(data, tested)]))
         + "".join(f"\n\n{remark[0].upper()}{remark[1:]}." for remark in remarks),
         tables=_tables(job, models, cells, paired),
         figures=[Figure("learning curve", CURVE)],
@@ -72,6 +74,7 @@ def build(
             "precision": precision,
             "rows": {name: len(examples) for name, examples in data.splits.items()},
             "test_rows": test_rows,
+            "languages": languages.by_split(data, tested),
             "parts": list(dict.fromkeys(e.part for e in data.splits[data.reported] if e.part)),
             "remarks": list(remarks),
             "cells": cells,
@@ -155,7 +158,23 @@ def _others(cells: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Tabl
     whole = [name for name in names if "/" not in name]
     of_parts = [name for name in names if "/" in name]
     tables = [_table(f"All metrics, {max(labels):,} labels", most, whole)] if len(whole) > 1 else []
-    return [*tables, _table(f"By part, {max(labels):,} labels", most, of_parts)] if of_parts else tables
+    return [*tables, _by_part(f"By part, {max(labels):,} labels", most, of_parts)] if of_parts else tables
+
+
+def _by_part(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
+    """A row for each model and part, or language. names: as `f1/zh`."""
+    metrics = list(dict.fromkeys(name.partition("/")[0] for name in names))
+    parts = list(dict.fromkeys(name.partition("/")[2] for name in names))
+    rows = [
+        [
+            _marked(cell["model"]),
+            part,
+            *(_with_spread([of[f"{metric}/{part}"] for of in cell["all"]]) for metric in metrics),
+        ]
+        for part in parts
+        for cell in cells
+    ]
+    return Table(title, ["model", "part", *metrics], rows)
 
 
 def _table(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
@@ -220,6 +239,12 @@ def _beside_others(job: Config, cells: Sequence[dict[str, Any]], paired: Sequenc
 def _numbers(metric: str, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Every model's mean at every number of labels, and the paired differences."""
     numbers = {f"{metric}/{_slug(cell['model'])}_{cell['labels']}": cell["mean"] for cell in cells}
+    for cell in cells:
+        of_parts = [name for name in cell.get("all", [{}])[0] if name.startswith(f"{metric}/")]
+        for name in of_parts:
+            numbers[f"{name}/{_slug(cell['model'])}_{cell['labels']}"] = statistics.fmean(
+                of[name] for of in cell["all"]
+            )
     for pair in paired:
         name = f"{_slug(pair['model'])}_minus_{_slug(pair['other'])}_{pair['labels']}"
         numbers[f"difference/{name}"] = pair["mean"]

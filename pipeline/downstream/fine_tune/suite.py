@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.downstream.fine_tune import languages
 from pipeline.downstream.fine_tune.job import PRETRAINED, SCRATCH
 from pipeline.downstream.metrics.suite import GLUE, SuiteScore, glue_score, suite_score
 from pipeline.reports.report import Report, Table
@@ -36,7 +37,8 @@ def build(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Report:
     """The report of a suite whose jobs have these reports.
 
     about: name, about, source, average, published, missing, tasks (by job) and metrics (by task), as
-    `pipeline.stages.report` has them in its config.
+    `pipeline.stages.report` has them in its config, and perhaps encoders (`languages.table`). Where tasks are learned
+    or tested in several languages, the first table is by language.
     """
     reports = {name: report for name, report in reports.items() if name in about["tasks"]}
     columns = {name: _columns(about["tasks"][name], report, about["metrics"]) for name, report in reports.items()}
@@ -62,14 +64,19 @@ def build(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Report:
         rows.append(
             [f"**{model}**" if model == PRETRAINED else model, *shown, *(last or [NONE] * (score is not None)), ""]
         )
-    rows += [_published(row, titled, score is not None) for row in about["published"]]
+    others = [_published(row, titled, score is not None) for row in about["published"]]
+    rows += [shown for shown in others if any(cell != NONE for cell in shown[1:-1])]
     names = [f"{column.name} ({' / '.join(column.metrics)})" for column in titled]
+    counted = {task: _counted(of) for task, of in about["metrics"].items()}
+    by_language = languages.table(about, reports, counted)
+    by_model = Table("Scores in percent", ["model", *names, *(["score"] if score else []), "source"], rows)
+    transferred = languages.transferred(about, reports, counted) if by_language else ""
     return Report(
         title=about["name"],
         about=about["about"],
-        tables=[Table("Scores in percent", ["model", *names, *(["score"] if score else []), "source"], rows)],
+        tables=[by_model] if by_language is None else [by_language, by_model],
         figures=[],
-        verdict=" ".join([protocol, *_protocol(about, reports)]).strip(),
+        verdict=" ".join(filter(None, [transferred, protocol, *_protocol(about, reports)])),
         numbers=numbers,
         notes={"jobs": list(reports)},
     )

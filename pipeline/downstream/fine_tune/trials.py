@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -70,13 +71,15 @@ class Trials:
         data: Labelled,
         pretrained: Artifact,
         context: Context,
+        others: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
+        """others: folders of networks by their names among `job.models`, which are folders themselves otherwise."""
         self.job, self.seed, self.data, self.context = job, settings["seed"], data, context
         self.precision, self.cleaning = settings["precision"], Cleaning(**settings.get("cleaning", {}))
         self.placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
-        own = pretrained.path / MODEL
+        folders = {**dict.fromkeys(OWN, pretrained.path / MODEL), **others}
         self.sources = {
-            model: Source(own if model in OWN else Path(model).expanduser(), model == SCRATCH, model == FROZEN)
+            model: Source(folders.get(model, Path(model).expanduser()), model == SCRATCH, model == FROZEN)
             for model in job.models
         }
         self.shape, self.main = shape_of(data, written=job.written), metrics.main_metric(data)

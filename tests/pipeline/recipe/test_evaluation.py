@@ -64,6 +64,27 @@ def test_the_network_of_a_folder_is_what_jobs_read(tmp_path: Path, network: Path
     assert nodes["marks"].inputs == {"pretrained": "init"}
 
 
+def test_other_networks_are_read_by_the_jobs_that_name_them(tmp_path: Path, network: Path) -> None:
+    def several(models: list[str], **networks: Any) -> dict[str, dag.Node]:
+        path = recipe(tmp_path, {"folder": str(network)}, models=models)
+        path.write_text(f"{path.read_text()}networks: {json.dumps(networks)}\n")
+        return {node.name: node for node in dag.nodes(load(path), tmp_path)}
+
+    one = {"folder": str(network), "title": "One", "pretrained_on": "English"}
+    nodes = several(["pretrained", "one"], one=one)
+    assert list(nodes) == ["init", "init-one", "marks", "report"]
+    assert nodes["marks"].inputs == {"pretrained": "init", "networks.one": "init-one"}
+    assert nodes["init"].config == nodes["init-one"].config and "one" not in nodes["marks"].config["contents"]
+    with pytest.raises(UserError, match=r"networks.two: no job reads it"):
+        several(["pretrained", "one"], one=one, two=one)
+    with pytest.raises(UserError, match=r"networks.scratch: 'scratch' is what jobs call models of init"):
+        several(["scratch"], scratch=one)
+    with pytest.raises(UserError, match=r"networks.one: takes one of folder, model and recipe; found none"):
+        several(["one"], one={"title": "One"})
+    with pytest.raises(UserError, match=r"networks.one: 'settings' belongs to 'recipe'"):
+        several(["one"], one={"model": "minilm", "settings": {"train.steps": 3}})
+
+
 def test_a_network_that_has_no_folder_yet_is_looked_for_later(tmp_path: Path) -> None:
     loaded = load(recipe(tmp_path, {"model": "minilm"}, length=10_000))
     assert isinstance(loaded, Evaluation) and loaded.network is None

@@ -13,7 +13,7 @@ from pipeline.downstream.fine_tune.job import Config
 from pipeline.reports.report import Report
 from tests.pipeline.job_checks import assert_announced
 
-DATA = Labelled("tagging", ["O", "X"], {"validation": [], "test": []}, "d", "l", "p")
+DATA = Labelled("tagging", ["O", "X"], {"train": [], "validation": [], "test": []}, "d", "l", "p")
 
 
 def built(folder: Path, monkeypatch: pytest.MonkeyPatch, **scores: dict[int, list[float]]) -> Report:
@@ -30,7 +30,7 @@ def built(folder: Path, monkeypatch: pytest.MonkeyPatch, **scores: dict[int, lis
         for model, of_model in scores.items()
     ]
     config = Config.model_validate(values)
-    made = report.build(config, DATA, cells, "fp32", {}, folder)
+    made = report.build(config, DATA, cells, "fp32", {"seed": 0}, folder)
     assert_announced(config, made.numbers)
     return made
 

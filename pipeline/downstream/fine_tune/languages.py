@@ -1,0 +1,141 @@
+"""Languages of labelled rows: what is learned in some, and tested in others.
+
+One table of all jobs of a suite: a row for each encoder, each mix of training languages and each language tested (as in
+Hsu et al. 2019):
+
+    encoder | pretrained on | fine-tuned on | tested on | exact | f1 | source
+
+A mix is a task: its rows say which languages they are of (`language` of a task file), so there is nothing to set.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data_prep.labelled.examples import Example, Labelled
+from pipeline.downstream.fine_tune.job import OWN, PRETRAINED, SCRATCH
+from pipeline.reports.report import Report, Table
+
+NONE = "–"
+TITLE = "By encoder and languages, in percent"
+RANDOM_WEIGHTS = "nothing: random weights"
+
+
+def counts(examples: Sequence[Example]) -> dict[str, int]:
+    """Rows of each language, in the order in which they come first; without those of which nothing is known."""
+    return dict(Counter(example.language for example in examples if example.language))
+
+
+def by_split(data: Labelled, tested: Sequence[Example]) -> dict[str, dict[str, int]]:
+    """Rows by language that can be learned from, and that are tested."""
+    return {"train": counts(data.splits["train"]), "test": counts(tested)}
+
+
+def sentence(data: Labelled, tested: Sequence[Example]) -> str:
+    """Which languages are in train and tested, and how many rows of each; nothing of a single language."""
+    languages = by_split(data, tested)
+    if len({*languages["train"], *languages["test"]}) < 2:
+        return ""
+    named = {"train": languages["train"], data.reported: languages["test"]}
+    listed = "; ".join(f"{split} {', '.join(f'{name} {n:,}' for name, n in of.items())}" for split, of in named.items())
+    each = " Scores of all rows together stand beside those by language."
+    return f"Rows by language: {listed}." + each * (len(languages["test"]) > 1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Percentages by metric and seed of an encoder, trained on some languages and tested on one."""
+
+    job: str
+    model: str
+    trained: str
+    tested: str
+    scores: Mapping[str, Sequence[float]]
+
+
+def table(
+    about: Mapping[str, Any], reports: Mapping[str, Report], metrics: Mapping[str, Sequence[str]]
+) -> Table | None:
+    """None where rows are of one language, or of one that is not said. metrics: the numbers of each task that count.
+
+    about: as of `suite.build`; encoders: by model what to call it (`title`) and what it was pretrained on.
+    """
+    cells = [cell for name, report in reports.items() for cell in _cells(name, report, metrics[about["tasks"][name]])]
+    places = {(cell.trained, cell.tested) for cell in cells}
+    if len(places) < 2 or {report.notes.get("languages") is None for report in reports.values()} != {False}:
+        return None
+    columns = list(dict.fromkeys(name for cell in cells for name in cell.scores))
+    encoders = about.get("encoders", {})
+    rows = []
+    for model in dict.fromkeys(cell.model for cell in cells):
+        title, pretrained_on = _named(model, encoders)
+        shown = f"**{title}**" if model == PRETRAINED else title
+        for cell in (cell for cell in cells if cell.model == model):
+            scores = [_with_spread(cell.scores[name]) if name in cell.scores else NONE for name in columns]
+            rows.append([shown, pretrained_on, cell.trained, cell.tested, *scores, ""])
+    rows += _published(about, cells, columns)
+    return Table(TITLE, ["encoder", "pretrained on", "fine-tuned on", "tested on", *columns, "source"], rows)
+
+
+def _cells(name: str, report: Report, metrics: Sequence[str]) -> Iterator[Cell]:
+    languages = report.notes.get("languages") or {"train": {}, "test": {}}
+    trained = " + ".join(languages["train"])
+    most = max(cell["labels"] for cell in report.notes["cells"])
+    counted = [metric for metric in metrics if metric in report.notes["cells"][0]["all"][0]] or [report.notes["metric"]]
+    for cell in report.notes["cells"]:
+        if cell["kind"] != "network" or cell["labels"] != most or not trained:
+            continue
+        for tested in languages["test"]:
+            suffix = f"/{tested}" * (len(languages["test"]) > 1)
+            scores = {metric: [100 * of[metric + suffix] for of in cell["all"]] for metric in counted}
+            yield Cell(name, cell["model"], trained, tested, scores)
+
+
+def _named(model: str, encoders: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
+    """What to call a model, and what it was pretrained on."""
+    known = encoders.get(PRETRAINED if model in OWN else model, {})
+    title = known.get("title") or model
+    if model == SCRATCH:
+        return f"{title}, {SCRATCH}" if known else SCRATCH, RANDOM_WEIGHTS
+    return f"{title}, {model}" if model in OWN and model != PRETRAINED else title, known.get("pretrained_on") or NONE
+
+
+def _published(about: Mapping[str, Any], cells: Sequence[Cell], columns: Sequence[str]) -> Iterator[list[str]]:
+    """Rows of others for the same tasks, or for languages of one: `xquad/zh`."""
+    for row in about["published"]:
+        for place, scores in row["scores"].items():
+            task, _, language = place.partition("/")
+            named = [name for name, of_suite in about["tasks"].items() if of_suite == task]
+            known = {(cell.trained, cell.tested) for cell in cells if cell.job in named}
+            of_place = [pair for pair in known if not language or pair[1] == language]
+            if len(of_place) == 1:
+                shown = [f"{scores[name]:.1f}" if name in scores else NONE for name in columns]
+                source = "; ".join(filter(None, (row["source"], row["split"])))
+                yield [row["name"], row.get("pretrained_on") or NONE, *of_place[0], *shown, source]
+
+
+def transferred(about: Mapping[str, Any], reports: Mapping[str, Report], metrics: Mapping[str, Sequence[str]]) -> str:
+    """Sentences: how much of the score of learning in a language is left when it is learned in others."""
+    cells = [cell for name, report in reports.items() for cell in _cells(name, report, metrics[about["tasks"][name]])]
+    said = []
+    for model in dict.fromkeys(cell.model for cell in cells if cell.model != SCRATCH):
+        of_model = [cell for cell in cells if cell.model == model]
+        for own in (cell for cell in of_model if cell.trained == cell.tested):
+            metric = list(own.scores)[-1]
+            base = statistics.fmean(own.scores[metric])
+            others = {cell.trained: statistics.fmean(cell.scores[metric]) for cell in of_model
+                      if cell.tested == own.tested and cell.trained != own.trained}  # fmt: skip
+            if others and base > 0:
+                listed = ", ".join(f"{value:.1f} from {name} ({value / base:.0%})" for name, value in others.items())
+                title = _named(model, about.get("encoders", {}))[0]
+                said.append(f"Tested on {own.tested}, {title} has {metric} {base:.1f} from {own.trained}, {listed}.")
+    return " ".join(said)
+
+
+def _with_spread(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread}"
