@@ -119,7 +119,9 @@ def test_published_scores_are_of_tasks_and_metrics_that_there_are(name: str, fol
     parts = {"mnli", "mnli-mm"}
     for row in suite.published:
         assert row.source and (row.scores or row.average)
-        assert set(row.scores) <= {*suite.tasks, *suite.missing, *parts}
+        assert {place.partition("/")[0] for place in row.scores} <= {*suite.tasks, *suite.missing, *parts}
+        for task, _, language in (place.partition("/") for place in row.scores if "/" in place):
+            assert language in {part.language for part in suite.tasks[task].parts("test")}
         for scores in row.scores.values():
             assert set(scores) <= SCORES and all(0 < score <= 100 for score in scores.values())
 
