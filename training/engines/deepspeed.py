@@ -26,7 +26,7 @@ from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
 from training.engines import experts, offload
 from training.engines.checkpoint_state import WEIGHT, Piece, buffers, optimizer_state
-from training.engines.plain import adamw, optimizer_bytes, replicated_pieces
+from training.engines.plain import adamw, optimizer_bytes, replicated_pieces, set_rate
 
 
 def load_deepspeed(device: torch.device) -> Any:
@@ -120,8 +120,7 @@ class DeepSpeedEngine:
             self.engine.step()  # counts the micro-batch; updates nothing yet
 
     def step(self, lr: float) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self.optimizer, lr)
         if self.stage == 0:  # DeepSpeed would keep the norm to itself, and update with any
             norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), self.clip or math.inf))
             if not math.isfinite(norm):

@@ -8,7 +8,7 @@ Rajbhandari et al. 2020). The loss that arrives is already divided by its global
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from training.config import TrainConfig
 from training.distributed import Worker
 from training.engines.checkpoint_state import WEIGHT, Piece, buffers, optimizer_state
 
+RATE_SHARE = "rate_share"  # of groups of parameters
 SUM_BUCKET = 1 << 23  # gradient elements summed in one call
 
 
@@ -59,13 +60,25 @@ class Engine(Protocol):
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and other vectors do not (BERT, original code)."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if _dimensions(p) >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if _dimensions(p) < 2], "weight_decay": 0.0},
+    """Matrices decay; biases, norms and other vectors do not (BERT, original code).
+
+    A network may have `rate_shares`: by name, the shares of the learning rate at which some parameters learn.
+    """
+    shares: Mapping[str, float] = getattr(module, "rate_shares", {})
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((_dimensions(parameter) < 2, shares.get(name, 1.0)), []).append(parameter)
+    return [
+        {"params": groups[is_vector, share], "weight_decay": 0.0 if is_vector else weight_decay, RATE_SHARE: share}
+        for is_vector, share in sorted(groups)
     ]
-    return [group for group in groups if group["params"]]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group of an optimizer its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group[RATE_SHARE]
 
 
 def adamw(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
@@ -166,8 +179,7 @@ class PlainEngine:
         norms = [torch.nn.utils.clip_grad_norm_(whole, limit)] if whole else []
         norms += [_clip_rows(table, limit) for table in self.tables]
         norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self.optimizer, lr)
         size = float(norm)  # waits for the device, here or later
         if math.isfinite(size):
             self.optimizer.step()

@@ -15,7 +15,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from data_prep.errors import UserError
 from data_prep.shards.rows import Rows
+from training.models.text.architectures import architecture_of
 from training.models.text.network import accepted
 
 MASK = "attention_mask"
@@ -34,6 +36,14 @@ class TaskEncoder(Protocol):
     @property
     def width(self) -> int:
         """Size of the vectors."""
+        ...
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The layers of the network, the lowest first; none where it is no stack of layers with weights of their own.
+
+        What the network registers before its first layer lies below it, and what it registers later above the last.
+        """
         ...
 
     def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
@@ -56,11 +66,18 @@ class TaskEncoder(Protocol):
 class FineTuningNetwork(nn.Module):
     """An encoder and a linear layer of `outputs` scores: at `target_positions`, on means of rows, or everywhere.
 
-    frozen: the encoder learns nothing.
+    frozen: the encoder learns nothing. layer_decay: factor by which the learning rate falls from a layer to the one
+    below it (`rate_shares`).
     """
 
     def __init__(
-        self, encoder: TaskEncoder, outputs: int, pooling: Pooling, dropout: float, frozen: bool = False
+        self,
+        encoder: TaskEncoder,
+        outputs: int,
+        pooling: Pooling,
+        dropout: float,
+        frozen: bool = False,
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
         config: Any = getattr(encoder.network, "config", None)
@@ -73,6 +90,8 @@ class FineTuningNetwork(nn.Module):
         self.classifier = nn.Linear(encoder.width, outputs)
         nn.init.normal_(self.classifier.weight, std=float(getattr(config, "initializer_range", 0.02)))
         nn.init.zeros_(self.classifier.bias)
+        self.rate_shares = _rate_shares(encoder, layer_decay) if layer_decay != 1 else {}
+        """By name, shares of the learning rate; of other parameters it is 1."""
 
     def train(self, mode: bool = True) -> FineTuningNetwork:
         """A frozen encoder stays as it is when it is used: without dropout."""
@@ -94,3 +113,31 @@ class FineTuningNetwork(nn.Module):
         elif self.pooling == "positions":
             hidden = hidden.flatten(0, 1)[target_positions]
         return self.classifier(self.dropout(hidden)).float()
+
+
+def layers_of(model: Any) -> list[nn.Module]:
+    """The layers of an encoder of `transformers`, the lowest first: its one list of as many modules as its config says.
+
+    None of networks that run the same weights several times, or have two stacks.
+    """
+    number = getattr(model.config, "num_hidden_layers", None)
+    lists = [each for each in model.modules() if isinstance(each, nn.ModuleList) and len(each) == number]
+    is_stack = len(lists) == 1 and not architecture_of(model.config.model_type).shared_layers
+    return list(lists[0]) if is_stack else []
+
+
+def _rate_shares(encoder: TaskEncoder, decay: float) -> dict[str, float]:
+    """decay^(L − l) in layer l of L, decay^L below the first, 1 above the last (ELECTRA, Clark et al. 2020; BEiT, Bao
+    et al. 2022). UserError where there are no layers."""
+    layers = encoder.layers
+    if not layers:
+        raise UserError(
+            f"layer_decay: {type(encoder.network).__name__} is no stack of layers with weights of their own; set it to "
+            "1.0."
+        )
+    layer_of = {id(parameter): number for number, layer in enumerate(layers, 1) for parameter in layer.parameters()}
+    number, shares = 0, {}
+    for name, parameter in encoder.network.named_parameters(prefix="encoder"):
+        number = layer_of.get(id(parameter), number)
+        shares[name] = decay ** (len(layers) - number)
+    return shares

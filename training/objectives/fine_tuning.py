@@ -38,7 +38,8 @@ class FineTuning(BaseObjective):
 
     outputs: number of labels (class, tags). pooling: the vector of a row, of heads that give one score or one label
     for it: its first position, its mean, or its last position. weights: of the labels, [outputs]; None: all alike.
-    frozen: the linear layer alone is trained (a probe).
+    frozen: the linear layer alone is trained (a probe). layer_decay: factor of the learning rate from a layer to the
+    one below it; UserError for encoders without layers of their own.
     """
 
     unit = "tokens"
@@ -53,6 +54,7 @@ class FineTuning(BaseObjective):
         dropout: float = 0.1,
         weights: np.ndarray | None = None,
         frozen: bool = False,
+        layer_decay: float = 1.0,
     ) -> None:
         from training.models.fine_tuning import FineTuningNetwork
 
@@ -60,7 +62,7 @@ class FineTuning(BaseObjective):
         of_row = "mean" if pooling == "mean" else "positions"
         how = "positions" if head == "tags" else "all" if head == "answer" else of_row
         self.encoder, self.head, self.pooling = encoder, head, pooling
-        self.network = FineTuningNetwork(encoder, numbers.get(head, outputs), how, dropout, frozen)
+        self.network = FineTuningNetwork(encoder, numbers.get(head, outputs), how, dropout, frozen, layer_decay)
         self.label_weights = None if weights is None else torch.from_numpy(np.asarray(weights, np.float32))
 
     def networks(self) -> dict[str, nn.Module]:

@@ -134,14 +134,14 @@ def _of_files(job: Config, data: Findings) -> Iterator[str]:
     yield from data.problems
 
 
-def pooling_problems(job: Config, model_type: str) -> Iterator[str]:
-    """Why a network of a type cannot be asked at a row's first token."""
-    if (
-        job.task not in ("tagging", "question-answering", "text-to-text")
-        and job.pooling == "cls"
-        and architecture_of(model_type).causal
-    ):
-        yield f"of {model_type!r} a row's first token sees nothing of the row; set it to last, or mean"
+def architecture_problems(job: Config, model_type: str) -> Iterator[tuple[str, str]]:
+    """Settings by which a network of a type cannot be fine-tuned, and why."""
+    line = architecture_of(model_type)
+    if job.task not in ("tagging", "question-answering", "text-to-text") and job.pooling == "cls" and line.causal:
+        yield ".pooling", f"of {model_type!r} a row's first token sees nothing of the row; set it to last, or mean"
+    if job.layer_decay != 1 and (line.shared_layers or line.encoder_decoder):
+        why = "layers share their weights" if line.shared_layers else "layers are two stacks"
+        yield ".layer_decay", f"of {model_type!r} the {why}; set it to 1.0"
 
 
 def _of_network(folder: Path, job: Config) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _of_network(folder: Path, job: Config) -> Iterator[str]:
     if pad is None and not line.causal:
         yield "its tokenizer has no token for padding"
         return
-    yield from (f"pooling: {text}" for text in pooling_problems(job, config["model_type"]))
+    yield from (f"{path[1:]}: {text}" for path, text in architecture_problems(job, config["model_type"]))
     name, first = line.setting("max_position_embeddings"), line.first(pad or 0)
     positions = config.get(name)
     asked = job.length + (job.max_answer if job.written and line.causal else 0)

@@ -42,7 +42,7 @@ OPTIONAL = ("corpus",)  # which some registered data are derived from
 WRITTEN = "text-to-text"  # the task whose answers are texts
 PRETRAINED, SCRATCH, FROZEN = OWN = ("pretrained", "scratch", "frozen")  # models of the recipe's network
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
-_ADDED = ("submission", "epochs", "evaluate_every", "early_stopping", "class_weights")
+_ADDED = ("submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "class_weights")
 
 
 class Config(JobConfig):
@@ -85,6 +85,9 @@ class Config(JobConfig):
     """Peak learning rates tried from random weights; empty: those of `lrs`."""
     frozen_lrs: list[float] = Field(default_factory=list)
     """Peak learning rates tried for the linear layer on the frozen network; empty: those of `lrs`."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor by which the learning rate falls from a layer to the one below it, the embeddings last (ELECTRA, Clark et
+    al. 2020, appendix B: 0.8, 0.9); not from random weights."""
     class_weights: Literal["balanced"] | dict[str, float] | None = None
     """Weights of labels in the loss of networks: by label, 1 where it is not named; balanced: the rarer, the heavier
     (n_samples / (n_classes · count), as in scikit-learn); null: all alike."""
@@ -137,6 +140,8 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield from _network_problems(recipe, job)
     if job.class_weights is not None and job.task not in _LABELLED:
         yield ".class_weights", f"are of {' and '.join(_LABELLED)}, and task is {job.task}; leave them out"
+    if job.written and job.layer_decay != 1:
+        yield ".layer_decay", f"is of encoders, and task is {job.task}; set it to 1.0"
     if job.written and FROZEN in job.models:
         yield ".models", f"{FROZEN} trains a linear layer, and {WRITTEN} has none; leave it out"
     for name in set(job.models) & set(job.baselines):
@@ -160,7 +165,7 @@ def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
         yield ".task", f"{job.task} asks a network that writes, and {recipe.network.architecture!r} does not"
         return
     yield from length_problems(recipe, job, job.length + (job.max_answer if job.written and line.causal else 0))
-    yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
+    yield from checks.architecture_problems(job, recipe.network.architecture)
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

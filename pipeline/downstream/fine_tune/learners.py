@@ -36,8 +36,10 @@ def learner_of(
     pooling: Pooling,
     frozen: bool = False,
     weights: np.ndarray | None = None,
+    layer_decay: float = 1.0,
 ) -> Learner:
-    """The objective that trains what `open_source` opened. frozen, weights: see `FineTuning`."""
+    """The objective that trains what `open_source` opened. frozen, weights, layer_decay: see `FineTuning`."""
     if shape.written:
         return Writing(source, layout.max_answer)
-    return FineTuning(source, shape.head, module_of(shape).outputs(shape), pooling, weights=weights, frozen=frozen)
+    outputs = module_of(shape).outputs(shape)
+    return FineTuning(source, shape.head, outputs, pooling, weights=weights, frozen=frozen, layer_decay=layer_decay)

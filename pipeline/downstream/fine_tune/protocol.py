@@ -18,6 +18,8 @@ def description(job: Config) -> str:
     if job.early_stopping is not None:
         phrases.append(f"ended by {job.early_stopping} evaluations without a better score")
     text = ", ".join(phrases)
+    if job.layer_decay != 1:
+        text += f"; pretrained layers learn at {job.layer_decay:g} times the rate of the one above them"
     if job.class_weights == "balanced":
         text += "; labels weighted by how rare they are"
     elif job.class_weights is not None:

@@ -168,7 +168,9 @@ class Trials:
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
         weights = label_weights(self.job.class_weights, self.data, chosen)
-        objective = learner_of(self._encoder(source), self.shape, self.layout, self.job.pooling, source.frozen, weights)
+        decay = 1.0 if source.scratch or source.frozen else self.job.layer_decay
+        encoder = self._encoder(source)
+        objective = learner_of(encoder, self.shape, self.layout, self.job.pooling, source.frozen, weights, decay)
         steps, best_step = self._train(objective, rows, source, lr, trial_seed)
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
         held_out = self._held_out(source.folder, split, most)

@@ -34,6 +34,23 @@ def test_matrices_decay_and_vectors_do_not() -> None:
     assert only["weight_decay"] == 0.3
 
 
+def test_parameters_learn_at_their_share_of_the_rate() -> None:
+    network: Any = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network.rate_shares = {"0.weight": 0.25, "0.bias": 0.25}
+    groups = [
+        (len(group["params"]), group["weight_decay"], group["rate_share"]) for group in parameter_groups(network, 0.3)
+    ]
+    assert groups == [(1, 0.3, 0.25), (1, 0.3, 1.0), (1, 0.0, 0.25), (1, 0.0, 1.0)]
+    config = TrainConfig.model_validate({"steps": 9, "optimizer": "sgd", "lr": 1.0, "weight_decay": 0.0, "clip": 0.0})
+    trained = PlainEngine(network, config, Worker())
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    trained.backward(sum(p.sum() for p in network.parameters()))  # type: ignore[arg-type]
+    trained.step(0.5)
+    for name, parameter in network.named_parameters():
+        moved = 0.125 if name.startswith("0") else 0.5
+        torch.testing.assert_close(parameter.detach(), before[name] - moved, msg=name)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_without_a_gradient_weights_shrink_by_rate_times_decay(optimizer: str) -> None:
     trained = engine(optimizer=optimizer, weight_decay=0.5, lr=1.0)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
+from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Rows, take
 from tests.training.objectives.test_masked_frames import NETWORK as FRAMES
@@ -188,6 +189,64 @@ def test_under_a_frozen_encoder_the_linear_layer_learns_alone() -> None:
     assert built.network.dropout.training and not built.network.encoder.training
 
 
+SMALL = {
+    "vocab_size": 40, "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16,
+    "max_position_embeddings": 24, "num_key_value_heads": 2, "embedding_size": 4,
+}  # fmt: skip
+
+
+def encoder_of(model_type: str) -> TrainableText:
+    names = {"gpt2": GPT2_NAMES, "distilbert": DISTILBERT_NAMES}.get(model_type, {})
+    config = AutoConfig.for_model(model_type, **{names.get(name, name): value for name, value in SMALL.items()})
+    return TrainableText(AutoModel.from_config(config), 0, Path())
+
+
+GPT2_NAMES = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
+DISTILBERT_NAMES = {
+    "hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model_type", "lowest", "layer", "highest"),
+    [
+        ("bert", "embeddings.word_embeddings.weight", "encoder.layer.{}.output.dense.weight", "pooler.dense.weight"),
+        ("electra", "embeddings_project.weight", "encoder.layer.{}.output.dense.weight", None),
+        ("distilbert", "embeddings.word_embeddings.weight", "transformer.layer.{}.ffn.lin1.weight", None),
+        ("gpt2", "wpe.weight", "h.{}.mlp.c_fc.weight", "ln_f.weight"),
+        ("llama", "embed_tokens.weight", "layers.{}.mlp.up_proj.weight", "norm.weight"),
+    ],
+)
+def test_lower_layers_learn_more_slowly(model_type: str, lowest: str, layer: str, highest: str | None) -> None:
+    network = FineTuning(encoder_of(model_type), "class", 2, layer_decay=0.5).network
+    shares = {name: network.rate_shares.get(name, 1.0) for name, _ in network.named_parameters()}
+    expected = {lowest: 0.125, **{layer.format(place): share for place, share in enumerate((0.25, 0.5, 1.0))}}
+    expected |= {highest: 1.0} if highest else {}
+    assert {name: shares[f"encoder.{name}"] for name in expected} == expected
+    assert shares["classifier.weight"] == shares["classifier.bias"] == 1.0
+    assert {shares[name] for name in shares if name.startswith(f"encoder.{layer.partition('{')[0]}0.")} == {0.25}
+    assert FineTuning(encoder_of(model_type), "class", 2).network.rate_shares == {}
+
+
+def test_networks_without_layers_of_their_own_have_no_decay() -> None:
+    with pytest.raises(
+        UserError, match=r"layer_decay: AlbertModel is no stack of layers with weights of their own; set"
+    ):
+        FineTuning(encoder_of("albert"), "class", 2, layer_decay=0.9)
+
+
+def test_steps_of_lower_layers_are_smaller() -> None:
+    torch.manual_seed(0)
+    built = FineTuning(encoder_of("bert"), "class", 3, dropout=0.0, layer_decay=0.1)
+    before = {name: tensor.clone() for name, tensor in built.network.state_dict().items()}
+    learned(built, rows(), steps=1)  # of AdamW's first step, all elements move by their rate
+    moved = {name: float((tensor - before[name]).abs().max()) for name, tensor in built.network.state_dict().items()}
+    sizes = [moved[f"encoder.encoder.layer.{layer}.output.dense.weight"] for layer in range(3)]
+    assert sizes[0] / sizes[1] == pytest.approx(0.1, rel=0.05) and sizes[1] / sizes[2] == pytest.approx(0.1, rel=0.05)
+    assert moved["encoder.embeddings.word_embeddings.weight"] / sizes[0] == pytest.approx(0.1, rel=0.05)
+
+
 def test_frames_of_sound_are_classified_by_the_same_objective(tmp_path: Path) -> None:
     facts = DataFacts("sound", ("input",), (BANDS,), 50)
     objective: Any = objectives.build(ObjectiveConfig(name="masked-frames"), {"model": FRAMES}, facts, "cpu")
@@ -203,5 +262,6 @@ def test_frames_of_sound_are_classified_by_the_same_objective(tmp_path: Path) ->
         np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
         before, after = learned(built, everything, 40)
         assert after < 0.5 * before
+    assert FineTuning(trainable, "class", 2, layer_decay=0.5).network.rate_shares["encoder.network.project.weight"] < 1
     fresh = trainable.from_random_weights()
     assert not torch.equal(next(fresh.network.parameters()), next(trainable.network.parameters()))

@@ -52,6 +52,11 @@ class TrainableElmo:
     def width(self) -> int:
         return 2 * self.network.network.config.projection
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """None: of a pretrained network, the shares of its layers are learned."""
+        return []
+
     def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
         return padded_tokens(rows, 0, types=False)  # padding is cut off again
 

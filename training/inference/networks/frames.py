@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from data_prep.shards.rows import Rows, ragged
 from training.inference.encoding import Features, in_batches
 from training.inference.networks import copy_others
+from training.models.fine_tuning import layers_of
 from training.models.frame_network import KIND, FrameNetwork, open_network, save_network
 from training.models.text.architectures import longest
 
@@ -57,6 +58,10 @@ class TrainableFrames:
     @property
     def width(self) -> int:
         return int(self.network.network.config.hidden_size)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        return layers_of(self.network.network.encoder)
 
     def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
         frames = ragged(rows, "input")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_prep.errors import UserError
 from data_prep.shards.rows import Ragged, Rows, num_rows, take
@@ -22,6 +22,7 @@ from training.inference.generation.decoding import Decoding
 from training.inference.generation.generate import Generator
 from training.inference.language_model import LanguageModel, open_language_model
 from training.inference.networks import Usage, copy_others
+from training.models.fine_tuning import layers_of
 from training.models.text.architectures import Architecture, architecture_of, attention_on, longest
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
@@ -109,6 +110,10 @@ class TrainableText:
     @property
     def width(self) -> int:
         return int(self.network.config.hidden_size)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        return layers_of(self.network)
 
     def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
         return padded_tokens(rows, self.pad, types=bool(accepted(self.network, "token_type_ids")))

@@ -419,6 +419,17 @@ def test_rows_for_a_last_token_end_with_one(roles: Any, single: str, pair: str, 
     assert cut.remarks and cut.rows["input"].row(0)[-1] == rows.row(0)[-1]  # type: ignore[union-attr]
 
 
+def test_layers_that_share_weights_have_no_rates_of_their_own(recipe: Any, tmp_path: Path) -> None:
+    def problems(architecture: str) -> list[tuple[str, str]]:
+        network = recipe.network.model_copy(update={"architecture": architecture})
+        job = _job(tmp_path, pooling="mean", layer_decay=0.9)
+        return list(needs(recipe.model_copy(update={"network": network}), job))
+
+    assert problems("albert") == [(".layer_decay", "of 'albert' the layers share their weights; set it to 1.0")]
+    assert problems("bart") == [(".layer_decay", "of 'bart' the layers are two stacks; set it to 1.0")]
+    assert problems("bert") == []
+
+
 def test_a_decoder_is_not_asked_at_its_first_token(recipe: Any, tmp_path: Path) -> None:
     config = {"n_embd": 32, "n_head": 2, "n_layer": 1}
     network = recipe.network.model_copy(update={"architecture": "gpt2", "config": config})

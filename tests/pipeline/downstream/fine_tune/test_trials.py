@@ -258,6 +258,15 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
 
 def test_settings_that_are_not_set_are_in_no_key() -> None:
     values = JOB.model_dump(mode="json")
-    assert not {"submission", "epochs", "evaluate_every", "early_stopping", "class_weights"} & values.keys()
-    asked = {**values, "steps": None, "epochs": 2.0, "evaluate_every": 5, "class_weights": "balanced"}
+    assert (
+        not {"submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "class_weights"} & values.keys()
+    )
+    asked = {
+        **values,
+        "steps": None,
+        "epochs": 2.0,
+        "evaluate_every": 5,
+        "layer_decay": 0.9,
+        "class_weights": "balanced",
+    }
     assert Config.model_validate(asked).model_dump(mode="json") == asked
