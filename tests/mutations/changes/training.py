@@ -58,15 +58,15 @@ CHANGES = [
     Change(
         "biases decay",
         "training/engines/plain.py",
-        '{"params": [p for p in trained if _dimensions(p) < 2], "weight_decay": 0.0}',
-        '{"params": [p for p in trained if _dimensions(p) < 2], "weight_decay": weight_decay}',
+        '"weight_decay": 0.0 if is_vector else weight_decay',
+        '"weight_decay": weight_decay',
         (f"{ENGINES}/test_plain.py::test_matrices_decay_and_vectors_do_not",),
     ),
     Change(
         "matrices do not decay",
         "training/engines/plain.py",
-        '{"params": [p for p in trained if _dimensions(p) >= 2], "weight_decay": weight_decay}',
-        '{"params": [p for p in trained if _dimensions(p) >= 2], "weight_decay": 0.0}',
+        '"weight_decay": 0.0 if is_vector else weight_decay',
+        '"weight_decay": 0.0',
         (f"{ENGINES}/test_plain.py::test_matrices_decay_and_vectors_do_not",),
     ),
     Change(
