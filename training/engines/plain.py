@@ -76,9 +76,10 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group of an optimizer its share of the learning rate."""
+    """Give every group of an optimizer its share of the learning rate; all of it where none is set, as in older
+    checkpoints."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group[RATE_SHARE]
+        group["lr"] = lr * group.get(RATE_SHARE, 1.0)
 
 
 def adamw(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
