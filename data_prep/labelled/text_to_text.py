@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from data_prep.labelled.task import TaskFile
+from data_prep.labelled.task import SPLIT_NAMES, TaskFile
 
 NO_LABEL = -1  # of a text that names no label, and of examples whose label is not known
 UNKNOWN = "<unk>"  # the target of these
@@ -51,8 +51,17 @@ def in_one_text(task: TaskFile, name: str) -> TaskFile:
     """
     if task.predicts in ("answer", "tags", "choice") or (task.predicts == "text" and not task.inputs):
         return task
-    fields = [text if "{" in text else f"{text}: {{{text}}}" for text in sorted(task.inputs)]
-    return task.model_copy(update={"inputs": [task.prompt or " ".join([name, *fields])]})
+
+    def one(inputs: Sequence[str]) -> list[str]:
+        fields = [text if "{" in text else f"{text}: {{{text}}}" for text in sorted(inputs)]
+        return [task.prompt or " ".join([name, *fields])]
+
+    parts = {
+        split: [part.model_copy(update={"inputs": one(part.inputs)}) if part.inputs else part for part in
+                getattr(task, split)]
+        for split in SPLIT_NAMES
+    }  # fmt: skip
+    return task.model_copy(update={"inputs": one(task.inputs), **parts})
 
 
 def source(name: str, fields: Mapping[str, str]) -> str:

@@ -104,3 +104,11 @@ def test_labels_that_are_written_alike_are_refused(folder: Path) -> None:
 def test_inputs_are_one_text_by_the_prompt_or_as_t5_has_them(values: dict[str, Any], inputs: list[str]) -> None:
     task = task_of({"test": ["dev.tsv"], "head": "answer" if "layout" in values else "class", **values}, "task")
     assert in_one_text(task, "rte").inputs == inputs
+
+
+def test_files_with_inputs_of_their_own_are_one_text_too() -> None:
+    part = {"path": "other.tsv", "inputs": ["b", "a"]}
+    task = task_of({"train": ["train.tsv"], "test": [part], "inputs": ["text"], "head": "class"}, "task")
+    written = in_one_text(task, "rte")
+    assert (written.test[0].inputs, written.train[0].inputs) == (["rte a: {a} b: {b}"], None)
+    assert task.test[0].inputs == ["b", "a"]
