@@ -61,7 +61,7 @@ def in_one_text(task: TaskFile, name: str) -> TaskFile:
                 getattr(task, split)]
         for split in SPLIT_NAMES
     }  # fmt: skip
-    return task.model_copy(update={"inputs": one(task.inputs), **parts})
+    return task.model_copy(update={"inputs": one(task.inputs) if task.inputs else [], **parts})
 
 
 def source(name: str, fields: Mapping[str, str]) -> str:
