@@ -51,7 +51,7 @@ def test_every_package_has_digests_and_the_files_hold_nothing_else(lock: ModuleT
             assert re.fullmatch(r"[\w.]+", package.version) or name == "cpu", package
 
 
-@pytest.mark.parametrize("group", ["runtime", "dev", "bench", "fuzz", "build", "servers"])
+@pytest.mark.parametrize("group", ["runtime", "dev", "adapters", "bench", "fuzz", "build", "servers"])
 def test_what_pyproject_asks_for_is_locked_within_its_ranges(
     group: str, lock: ModuleType, locks: dict[str, Any]
 ) -> None:
@@ -158,7 +158,14 @@ def test_make_installs_by_digest_alone() -> None:
     assert options and {"--require-hashes", "--no-deps", "--no-build-isolation"} <= set(options[1].split())
     others = [line for line in re.findall(r"pip install (.*)", MAKEFILE) if "--require-hashes" not in line]
     assert others == ["--quiet --no-deps --no-build-isolation --editable ."]  # this package itself
-    assert set(re.findall(r"infra/locks/(\w+)\.txt", MAKEFILE)) == {"build", "cuda", "runtime", "dev", "bench"}
+    assert set(re.findall(r"infra/locks/(\w+)\.txt", MAKEFILE)) == {
+        "build",
+        "cuda",
+        "runtime",
+        "dev",
+        "adapters",
+        "bench",
+    }
     assert "-r infra/locks/$(TORCH).txt || $(LOCKED) -r infra/locks/cuda.txt" in MAKEFILE
 
 

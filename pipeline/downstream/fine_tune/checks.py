@@ -16,6 +16,7 @@ from data_prep.opening.files import UnfitError, read_json
 from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream import metrics
+from training.models import adapters
 from training.models.text.architectures import architecture_in, architecture_of
 
 TASKS_WRITTEN: tuple[Task, ...] = ("classification", "regression", "question-answering", "text-to-text")
@@ -42,7 +43,12 @@ if TYPE_CHECKING:
 
 
 def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
-    """UserError if the user's file of labels or another's network cannot serve the job. others: folders of networks."""
+    """UserError if the user's file of labels or another's network cannot serve the job, or a library is missing.
+
+    others: folders of networks.
+    """
+    if job.adapters is not None and (needed := adapters.missing()):
+        raise UserError(f"downstream {job.name}: adapters: {needed}.")
     for folder in others:
         for problem in _of_network(folder, job):
             raise UserError(f"downstream {job.name}: models: {folder}: {problem}.")

@@ -27,6 +27,7 @@ from pipeline.downstream.fine_tune import checks
 from pipeline.fingerprint import digest, file_digest
 from pipeline.gate import ENCODER
 from training.hardware import resolve_precision
+from training.models.adapters import AdaptersConfig
 from training.models.text.architectures import architecture_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ OPTIONAL = ("corpus",)  # which some registered data are derived from
 WRITTEN = "text-to-text"  # the task whose answers are texts
 PRETRAINED, SCRATCH, FROZEN = OWN = ("pretrained", "scratch", "frozen")  # models of the recipe's network
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
-_ADDED = ("submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "class_weights")
+_ADDED = ("submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "adapters", "class_weights")
 
 
 class Config(JobConfig):
@@ -88,6 +89,9 @@ class Config(JobConfig):
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Factor by which the learning rate falls from a layer to the one below it, the embeddings last (ELECTRA, Clark et
     al. 2020, appendix B: 0.8, 0.9); not from random weights."""
+    adapters: AdaptersConfig | None = None
+    """Low-rank adapters (LoRA): of pretrained weights they alone learn, with the linear layer where there is one; needs
+    the extra `adapters` of this package."""
     class_weights: Literal["balanced"] | dict[str, float] | None = None
     """Weights of labels in the loss of networks: by label, 1 where it is not named; balanced: the rarer, the heavier
     (n_samples / (n_classes · count), as in scikit-learn); null: all alike."""
@@ -140,6 +144,8 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield from _network_problems(recipe, job)
     if job.class_weights is not None and job.task not in _LABELLED:
         yield ".class_weights", f"are of {' and '.join(_LABELLED)}, and task is {job.task}; leave them out"
+    if job.adapters is not None and not set(job.models) - {SCRATCH, FROZEN}:
+        yield ".adapters", "are of pretrained weights that learn, and models has none; leave them out"
     if job.written and job.layer_decay != 1:
         yield ".layer_decay", f"is of encoders, and task is {job.task}; set it to 1.0"
     if job.written and FROZEN in job.models:

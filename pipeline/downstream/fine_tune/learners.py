@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from torch import nn
 
 from data_prep.errors import UserError
 from pipeline.downstream.fine_tune.heads import Layout, Shape, module_of
@@ -43,3 +44,9 @@ def learner_of(
         return Writing(source, layout.max_answer)
     outputs = module_of(shape).outputs(shape)
     return FineTuning(source, shape.head, outputs, pooling, weights=weights, frozen=frozen, layer_decay=layer_decay)
+
+
+def num_weights(network: nn.Module) -> tuple[int, int]:
+    """How many weights are learned, and how many there are."""
+    numbers = [(parameter.numel(), parameter.requires_grad) for parameter in network.parameters()]
+    return sum(number for number, learned in numbers if learned), sum(number for number, _ in numbers)

@@ -20,6 +20,8 @@ def description(job: Config) -> str:
     text = ", ".join(phrases)
     if job.layer_decay != 1:
         text += f"; pretrained layers learn at {job.layer_decay:g} times the rate of the one above them"
+    if job.adapters is not None:
+        text += f"; of pretrained weights, adapters of rank {job.adapters.rank} (LoRA) are learned, then added to them"
     if job.class_weights == "balanced":
         text += "; labels weighted by how rare they are"
     elif job.class_weights is not None:
@@ -28,10 +30,15 @@ def description(job: Config) -> str:
 
 
 def tables(cells: Sequence[Mapping[str, Any]], job: Config) -> list[Table]:
-    """Steps by model and number of labels, where they differ."""
-    if job.epochs is None and job.evaluate_every is None:
-        return []
+    """Steps by model and number of labels, and numbers of weights that are learned, where there is something to say."""
     networks = [cell for cell in cells if cell.get("steps")]
+    made = []
+    if job.adapters is not None:
+        weights = {cell["model"]: cell["weights"] for cell in networks}
+        rows = [[model, *(f"{number:,}" for number in numbers)] for model, numbers in weights.items()]
+        made.append(Table("Weights learned", ["model", "learned", "all"], rows))
+    if job.epochs is None and job.evaluate_every is None:
+        return made
     labels = sorted({cell["labels"] for cell in networks})
     columns = ["model", *(f"{number:,} labels" for number in labels)]
     by_place = {(cell["model"], cell["labels"]): cell for cell in networks}
@@ -39,7 +46,7 @@ def tables(cells: Sequence[Mapping[str, Any]], job: Config) -> list[Table]:
         [model, *(_steps(by_place[model, number], job) for number in labels)]
         for model in dict.fromkeys(cell["model"] for cell in networks)
     ]
-    return [Table("Steps taken", columns, rows)]
+    return [*made, Table("Steps taken", columns, rows)]
 
 
 def _steps(cell: Mapping[str, Any], job: Config) -> str:

@@ -22,7 +22,7 @@ from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, s
 from pipeline.downstream.fine_tune.exported import FineTuned
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, OWN, PRETRAINED, SCRATCH, Config
-from pipeline.downstream.fine_tune.learners import Learner, learner_of, open_source
+from pipeline.downstream.fine_tune.learners import Learner, learner_of, num_weights, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
 from pipeline.downstream.finished import once
 from pipeline.downstream.labelled_scores import named_as
@@ -31,6 +31,7 @@ from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable
 from training.distributed import Worker, choose_device, set_up_cpu
 from training.loop import Training
+from training.models.adapters import Adapters
 from training.monitor.early_stopping import BestWeights
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
@@ -47,6 +48,8 @@ class Trial:
     """Steps that were taken."""
     best_step: int = 0
     """The step whose state is judged: the last, or the best of those that were scored on validation rows."""
+    weights: tuple[int, int] = (0, 0)
+    """How many weights were learned, and how many there are."""
     network: FineTuned | Path | None = None
     """What was trained, or the folder of an earlier attempt that holds it; only of the network that is kept."""
 
@@ -98,6 +101,7 @@ class Trials:
 
     def run(self) -> list[dict[str, Any]]:
         """A cell for each number of labels and model: scores by seed, the chosen rate, the score of each one tried."""
+        self._check_adapters()
         return [self._cell(model, labels) for labels in self.job.label_counts for model in self.job.models]
 
     def _cell(self, model: str, labels: int) -> dict[str, Any]:
@@ -119,6 +123,7 @@ class Trials:
             "all": [trial.scores for trial in trials],
             "steps": [trial.steps for trial in trials],
             "best_steps": [trial.best_step for trial in trials],
+            "weights": list(trials[0].weights),
             "lr": lr,
             "tried": {str(rate): value for rate, value in tried.items()},
         }
@@ -170,15 +175,32 @@ class Trials:
         weights = label_weights(self.job.class_weights, self.data, chosen)
         decay = 1.0 if source.scratch or source.frozen else self.job.layer_decay
         encoder = self._encoder(source)
+        adapters = self._adapted(encoder, source)
         objective = learner_of(encoder, self.shape, self.layout, self.job.pooling, source.frozen, weights, decay)
+        numbers = num_weights(objective.network)
         steps, best_step = self._train(objective, rows, source, lr, trial_seed)
+        if adapters is not None:
+            adapters.merge()
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
         held_out = self._held_out(source.folder, split, most)
         predicted = self._predicted(objective, held_out)
         scores = metrics.scores(self.data, held_out.examples, predicted)
         scores |= metrics.scores_of_parts(self.data, held_out.examples, predicted)
         is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.label_counts), 0)
-        return Trial(scores, predicted, steps, best_step, self._fine_tuned(objective, source) if is_kept else None)
+        kept = self._fine_tuned(objective, source) if is_kept else None
+        return Trial(scores, predicted, steps, best_step, numbers, kept)
+
+    def _check_adapters(self) -> None:
+        """UserError, before anything is trained, if adapters have no place in a network."""
+        for source in self.sources.values():
+            if self.job.adapters is not None and not (source.scratch or source.frozen):
+                Adapters(self._encoder(source).network, self.job.adapters)
+
+    def _adapted(self, encoder: Any, source: Source) -> Adapters | None:
+        """Adapters in pretrained weights, where they are asked for."""
+        if self.job.adapters is None or source.scratch or source.frozen:
+            return None
+        return Adapters(encoder.network, self.job.adapters)
 
     def _train(self, objective: Learner, rows: Encoded, source: Source, lr: float, seed: int) -> tuple[int, int]:
         """Train on rows; the steps that were taken, and the one whose state is kept."""
@@ -264,7 +286,7 @@ class Trials:
 
 
 def _save(trial: Trial, folder: Path) -> None:
-    values = {name: getattr(trial, name) for name in ("scores", "steps", "best_step")}
+    values = {name: getattr(trial, name) for name in ("scores", "steps", "best_step", "weights")}
     values |= {"predicted": asdict(trial.predicted)}
     (folder / _TRIAL).write_text(json.dumps(values))
     if isinstance(trial.network, FineTuned):
@@ -274,5 +296,5 @@ def _save(trial: Trial, folder: Path) -> None:
 def _open(folder: Path) -> Trial:
     values = json.loads((folder / _TRIAL).read_text())
     network = folder / FINE_TUNED
-    values |= {"predicted": Predicted(**values["predicted"])}
+    values |= {"predicted": Predicted(**values["predicted"]), "weights": tuple(values.get("weights", (0, 0)))}
     return Trial(**values, network=network if network.is_dir() else None)

@@ -36,6 +36,12 @@ def loss(objective: Writing, rows: Rows) -> float:
         return float(turn.loss({"model": objective.network}, batch).sums["lm"])  # type: ignore[arg-type]
 
 
+def train(objective: Writing, steps: int) -> None:
+    stream = Stream([Corpus("pairs", MemoryTable(ROWS, 3))], 0, OrderConfig(block=1, window=64))
+    config = TrainConfig(global_batch=3, steps=steps, lr=1e-2, warmup_steps=5, precision="fp32", log_every=steps)
+    Training(objective, stream, config, placement=PlacementConfig(), worker=Worker(), seed=1).run()
+
+
 def test_the_loss_is_that_of_the_library(writer: TrainableWriter) -> None:
     """Labels of −100 are not learned from: the source of a decoder."""
     objective, total = Writing(writer, 8), 0.0
@@ -59,9 +65,7 @@ def test_a_row_is_learned_alone_as_beside_longer_ones(writer: TrainableWriter) -
 def test_what_is_learned_is_written_and_saved(writer: TrainableWriter, tmp_path: Path) -> None:
     """Weights move, the loss falls, and the texts of training are written; the original stays as it was."""
     objective, before = Writing(writer.copied(), 8), loss(Writing(writer, 8), ROWS)
-    stream = Stream([Corpus("pairs", MemoryTable(ROWS, 3))], 0, OrderConfig(block=1, window=64))
-    config = TrainConfig(global_batch=3, steps=60, lr=1e-2, warmup_steps=5, precision="fp32", log_every=60)
-    Training(objective, stream, config, placement=PlacementConfig(), worker=Worker(), seed=1).run()
+    train(objective, steps=60)
     assert loss(objective, ROWS) < 0.2 * before and loss(Writing(writer, 8), ROWS) == before
     written = objective.scores(ROWS)
     assert [written.row(row).tolist() for row in range(3)] == [target[:-1] for target in TARGETS]

@@ -12,6 +12,7 @@ from pipeline.downstream.fine_tune import protocol, report
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.reports.report import Report
 from tests.pipeline.job_checks import assert_announced
+from training.models.adapters import AdaptersConfig
 
 DATA = Labelled("tagging", ["O", "X"], {"train": [], "validation": [], "test": []}, "d", "l", "p")
 
@@ -71,6 +72,11 @@ def test_how_long_networks_were_trained_is_said_by_model_and_number_of_labels(tm
         "3 epochs for every network, scored on validation rows every 10 steps, of which the best state is kept, "
         "ended by 2 evaluations without a better score; labels weighted by how rare they are"
     )
+    adapted = config.model_copy(update={"adapters": AdaptersConfig(rank=4), "layer_decay": 0.5})
+    cells[0]["weights"] = cells[1]["weights"] = [1234, 56789]
+    assert protocol.tables(cells, adapted)[0].rows == [["pretrained", "1,234", "56,789"]]
+    assert "adapters of rank 4 (LoRA)" in protocol.description(adapted)
+    assert "0.5 times the rate of the one above" in protocol.description(adapted)
     plain = config.model_copy(update=dict.fromkeys(("epochs", "evaluate_every", "early_stopping"), None) | {"steps": 7})
     assert protocol.tables(cells, plain) == []
     named = plain.model_copy(update={"class_weights": {"X": 2.0}})

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
 
 from data_prep.labelled.files import Example, Labelled
 from data_prep.shards.rows import Ragged
@@ -98,12 +99,13 @@ def test_a_trial_learns_from_training_examples_alone(
     monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda shape: 2))
     monkeypatch.setattr(trials, "tokenizer_of", lambda shape, folder, framed: None)
     monkeypatch.setattr(trials, "Training", Training)
-    monkeypatch.setattr(trials, "learner_of", lambda *_, **__: SimpleNamespace(scores=lambda rows: rows["input"]))
+    objective = SimpleNamespace(network=nn.Linear(2, 3), scores=lambda rows: rows["input"])
+    monkeypatch.setattr(trials, "learner_of", lambda *_, **__: objective)
     monkeypatch.setattr(trials, "stream_of", lambda table, batch, seed, window: (table.columns["input"], batch, seed))
     monkeypatch.setattr(job, "_encoder", lambda source: None)
     seed = -1 if split == "validation" else 1
     trial = job.trial("pretrained", 20, seed, 0.25, split)
-    assert (trial.scores, trial.steps, trial.best_step) == ({"accuracy": 1.0}, 20, 20)
+    assert (trial.scores, trial.steps, trial.best_step, trial.weights) == ({"accuracy": 1.0}, 20, 20, (9, 9))
     learned, judged = read
     assert learned == [f"train {number}" for number in drawn(60, 20, 5, seed)]
     count = {"validation": 12, "test": 25}[split]
@@ -258,15 +260,8 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
 
 def test_settings_that_are_not_set_are_in_no_key() -> None:
     values = JOB.model_dump(mode="json")
-    assert (
-        not {"submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "class_weights"} & values.keys()
-    )
-    asked = {
-        **values,
-        "steps": None,
-        "epochs": 2.0,
-        "evaluate_every": 5,
-        "layer_decay": 0.9,
-        "class_weights": "balanced",
-    }
+    added = {"epochs": 2.0, "evaluate_every": 5, "early_stopping": 2, "layer_decay": 0.9, "class_weights": "balanced"}
+    added["adapters"] = {"rank": 4, "alpha": 16.0, "dropout": 0.0, "modules": None}
+    assert not {"submission", *added} & values.keys()
+    asked = {**values, "steps": None, **added}
     assert Config.model_validate(asked).model_dump(mode="json") == asked
