@@ -2,10 +2,11 @@
 
     words             for finding evaluation texts in training texts (Brown et al. 2020, appendix C)
     words_or_letters  for finding near duplicates (Lee et al. 2021)
+    places            where words stand, for changing a text at one of them
 
 Combining marks stay with their letters, so words are not cut at vowel signs or accents. Invisible characters (joiners,
-marks of direction, variation selectors) are ignored. Chinese characters and kana are words by themselves. The two
-functions differ only for Thai, Lao, Burmese and Khmer, which have no spaces between words either.
+marks of direction, variation selectors) are ignored. Chinese characters and kana are words by themselves. The first
+two differ only for Thai, Lao, Burmese and Khmer, which have no spaces between words either.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ def words(text: str) -> list[str]:
 def words_or_letters(text: str) -> list[str]:
     """Words; Thai is cut into letters, since its runs are clauses, and one change would affect too many n-grams."""
     return _words(text, _CHARACTERS + _LETTERS)
+
+
+def places(text: str) -> list[tuple[int, int]]:
+    """Where the words of a text begin and end, without the punctuation around them; "don't" and "re-open" are one.
+
+    Characters of scripts that put no spaces between words are words by themselves.
+    """
+    apart, marks = _CHARACTERS + _LETTERS, _between_words().pattern.removeprefix("[").removesuffix("]+")
+    edge = f"[^\\s{apart}{marks}]"
+    return [match.span() for match in re.finditer(f"[{apart}]|{edge}(?:[^\\s{apart}]*{edge})?", text)]
 
 
 def _words(text: str, apart: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from data_prep.labelled.examples import Example, Labelled
 from pipeline.downstream import labelled_scores
@@ -17,6 +18,16 @@ MOST_LABELS = 30  # of a matrix that can be read
 WRONG = 8  # answers that are shown
 LONGEST = 160  # characters of a text
 AROUND = 6  # words on either side of one
+COLUMNS = ("text", "right", "answer", "how sure")
+
+
+class Wrong(NamedTuple):
+    """A wrong answer. sure: how sure the network is of it; of numbers, how far off. place: of its example. cells: by
+    `COLUMNS`."""
+
+    sure: float
+    place: int
+    cells: list[str]
 
 
 def shown(
@@ -24,12 +35,9 @@ def shown(
 ) -> tuple[list[Table], list[Figure]]:
     """Tables and figures of answers to some examples; draws into `folder`."""
     tables, drawn = [], []
-    wrong = sorted(_wrong(data, examples, predicted), key=lambda case: -case[0])[:WRONG]
-    if wrong:
-        columns = ["text", "right", "answer", "how sure"]
-        tables.append(
-            Table("Wrong answers of which it is most sure", columns, [row for _, row in wrong], examples=True)
-        )
+    if wrong := surest(data, examples, predicted, WRONG):
+        rows = [case.cells for case in wrong]
+        tables.append(Table("Wrong answers of which it is most sure", COLUMNS, rows, examples=True))
     if data.head == "class" and len(data.labels) <= MOST_LABELS:
         pairs = [(e.label, answer) for e, answer in zip(examples, predicted.answers, strict=True) if answer is not None]
         truth, answers = ([pair[side] for pair in pairs] for side in (0, 1))
@@ -45,26 +53,32 @@ def shown(
     return tables, drawn
 
 
-def _wrong(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> Iterator[tuple[float, list[str]]]:
-    """How sure each wrong answer is (of numbers, how far off), and a line about it."""
-    for example, answer, score in zip(examples, predicted.answers, predicted.scores, strict=True):
-        sure = "–" if score is None else f"{score:.0%}"
-        if data.head == "tags":
-            yield from _wrong_words(data, example, answer, score or 0.0, sure)
-            continue
-        truth, said = labelled_scores.truth_of(data, example), labelled_scores.named_as(data, answer)
-        if data.head == "score":
-            yield abs(answer - (example.score or 0.0)), [_text(example), f"{truth:.4g}", f"{answer:.4g}", sure]
-        elif data.head == "choice" and answer != example.label:
-            texts = [example.choices[number] for number in (example.label, answer)]
-            yield score or 0.0, [_text(example), *map(_short, texts), sure]
-        elif data.head == "answer" and said not in (truth or [""]):
-            right = truth[0] if truth else "no answer"
-            yield score or 0.0, [_short(example.text_pair or ""), _short(right), _short(said or "no answer"), sure]
-        elif data.head == "class" and said != truth:
-            yield score or 0.0, [_text(example), truth, "no label" if said is None else said, sure]
-        elif data.head == "text" and answer not in truth:
-            yield 0.0, [_text(example), _short(truth[0]), _short(answer or "nothing"), sure]
+def surest(data: Labelled, examples: Sequence[Example], predicted: Predicted, most: int) -> list[Wrong]:
+    """The wrong answers of which the network is most sure, at most so many."""
+    answered = zip(examples, predicted.answers, predicted.scores, strict=True)
+    wrong = [Wrong(sure, place, cells) for place, each in enumerate(answered) for sure, cells in _wrong(data, *each)]
+    return sorted(wrong, key=lambda case: -case.sure)[:most]
+
+
+def _wrong(data: Labelled, example: Example, answer: Any, score: float | None) -> Iterator[tuple[float, list[str]]]:
+    """Of a wrong answer how sure the network is, and a line about it; nothing of a right one."""
+    sure = "–" if score is None else f"{score:.0%}"
+    if data.head == "tags":
+        yield from _wrong_words(data, example, answer, score or 0.0, sure)
+        return
+    truth, said = labelled_scores.truth_of(data, example), labelled_scores.named_as(data, answer)
+    if data.head == "score":
+        yield abs(answer - (example.score or 0.0)), [_text(example), f"{truth:.4g}", f"{answer:.4g}", sure]
+    elif data.head == "choice" and answer != example.label:
+        texts = [example.choices[number] for number in (example.label, answer)]
+        yield score or 0.0, [_text(example), *map(_short, texts), sure]
+    elif data.head == "answer" and said not in (truth or [""]):
+        right = truth[0] if truth else "no answer"
+        yield score or 0.0, [_short(example.text_pair or ""), _short(right), _short(said or "no answer"), sure]
+    elif data.head == "class" and said != truth:
+        yield score or 0.0, [_text(example), truth, "no label" if said is None else said, sure]
+    elif data.head == "text" and answer not in truth:
+        yield 0.0, [_text(example), _short(truth[0]), _short(answer or "nothing"), sure]
 
 
 def _wrong_words(

@@ -8,7 +8,7 @@ rest.safetensors      the linear layer, and what `encoder/` does not hold
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
 from data_prep.opening import tensors
 from data_prep.opening.files import UnfitError, checked, read_json
+from data_prep.shards.rows import Ragged
 from data_prep.tokens.cleaning import Cleaning
-from pipeline.downstream.fine_tune.heads import Layout, Predicted, Shape, module_of, tokenizer_of
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, module_of, tokenizer_of
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
 from training.models.wrappers import autocast_forward
@@ -51,17 +52,23 @@ class FineTuned:
 
     def predict(self, examples: Sequence[Example]) -> Predicted:
         """Answers to examples, and how sure each is, as an evaluation has them; what is too long is cut as there."""
-        head, tokenizer = module_of(self.shape), tokenizer_of(self.shape, self.folder, self.framed)
+        head = module_of(self.shape)
         answers: list[Any] = []
         scores: list[float | None] = []
         invalid = 0
-        for start in range(0, len(examples), AT_ONCE):
-            rows = head.encode(self.shape, examples[start : start + AT_ONCE], tokenizer, self.layout)
-            predicted = head.predicted(self.shape, rows, scores_of(self.objective.scores, rows))
+        for rows, of_rows in self.scored(examples):
+            predicted = head.predicted(self.shape, rows, of_rows)
             answers += predicted.answers
             scores += predicted.scores
             invalid += predicted.invalid
         return Predicted(answers, scores, invalid)
+
+    def scored(self, examples: Sequence[Example]) -> Iterator[tuple[Encoded, Ragged]]:
+        """The rows of some of the examples after others, and the network's scores of them."""
+        head, tokenizer = module_of(self.shape), tokenizer_of(self.shape, self.folder, self.framed)
+        for start in range(0, len(examples), AT_ONCE):
+            rows = head.encode(self.shape, examples[start : start + AT_ONCE], tokenizer, self.layout)
+            yield rows, scores_of(self.objective.scores, rows)
 
 
 def save(folder: Path, model: FineTuned) -> None:

@@ -43,7 +43,11 @@ OPTIONAL = ("corpus",)  # which some registered data are derived from
 WRITTEN = "text-to-text"  # the task whose answers are texts
 PRETRAINED, SCRATCH, FROZEN = OWN = ("pretrained", "scratch", "frozen")  # models of the recipe's network
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
-_ADDED = ("submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "adapters", "class_weights")
+_ATTRIBUTED = ("classification", "regression", "choice")  # tasks with one answer to a row
+_ADDED = (
+    "submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "adapters", "class_weights",
+    "attributions",
+)  # fmt: skip
 
 
 class Config(JobConfig):
@@ -104,6 +108,9 @@ class Config(JobConfig):
     models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
     """Networks to fine-tune: pretrained; scratch, its shape with random weights; frozen, under which the linear layer
     alone learns; names of an evaluation's `networks`; or folders that `transformers` can open."""
+    attributions: int = Field(default=0, ge=0)
+    """Wrong answers, those of which the pretrained network is most sure, whose words are left out in turn to see which
+    push towards them."""
     submission: bool = False
     """Whether the pretrained network's predictions for rows without labels (`predict` of a task) are written as test
     servers ask for them: after training with the most labels, in the first seed."""
@@ -146,14 +153,17 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield ".class_weights", f"are of {' and '.join(_LABELLED)}, and task is {job.task}; leave them out"
     if job.adapters is not None and not set(job.models) - {SCRATCH, FROZEN}:
         yield ".adapters", "are of pretrained weights that learn, and models has none; leave them out"
+    if job.attributions and job.task not in _ATTRIBUTED:
+        yield ".attributions", f"are of {', '.join(_ATTRIBUTED)}, and task is {job.task}; leave them out"
     if job.written and job.layer_decay != 1:
         yield ".layer_decay", f"is of encoders, and task is {job.task}; set it to 1.0"
     if job.written and FROZEN in job.models:
         yield ".models", f"{FROZEN} trains a linear layer, and {WRITTEN} has none; leave it out"
     for name in set(job.models) & set(job.baselines):
         yield ".models", f"{name!r} is one of baselines, too; give that network another name"
-    if job.submission and PRETRAINED not in job.models:
-        yield ".submission", f"is of the network {PRETRAINED}, which models leaves out"
+    for name in ("submission", "attributions") if PRETRAINED not in job.models else ():
+        if getattr(job, name):
+            yield f".{name}", f"is of the network {PRETRAINED}, which models leaves out"
     tasks = checks.TASKS_WRITTEN if job.written else (job.task,)
     of_task = [name for task in tasks for name in checks.BASELINES[task]]
     for index, name in enumerate(job.baselines):
@@ -240,7 +250,8 @@ def run(
     data or unknown baselines. Fine-tuning is BERT's (Devlin et al. 2019, section 3.2).
     """
     from pipeline.downstream import predictions_file
-    from pipeline.downstream.fine_tune import answered, baselines, report
+    from pipeline.downstream.fine_tune import answered, baselines, exported, report
+    from pipeline.downstream.fine_tune.attributions import shown as attributed
     from pipeline.downstream.fine_tune.trials import Trials
     from training.inference.opening import is_served
 
@@ -268,12 +279,16 @@ def run(
         if job.submission and data.splits.get("predict"):
             files = trials.submit(job.data.task_file()[0], out_dir / SUBMISSION)
             made = report.with_submission(made, [f"{SUBMISSION}/{file}" for file in files])
-        first = trials.predicted[PRETRAINED, max(job.label_counts)][0]
-        tables, drawn = answered.shown(data, trials.reported(), first, out_dir / "figures")
+        first, figures = trials.predicted[PRETRAINED, max(job.label_counts)][0], out_dir / "figures"
+        tables, drawn = answered.shown(data, trials.reported(), first, figures)
         made = replace(
             made,
             tables=[*made.tables, *tables],
             figures=[*made.figures, *drawn],
             predictions=predictions_file.FILE,
         )
+        if job.attributions:
+            context.progress(f"leaving out words of {job.attributions:,} wrong answers")
+            model = exported.open_fine_tuned(out_dir / FINE_TUNED)
+            made = attributed.added(made, model, data, trials.reported(), first, job.attributions, figures)
     return replace(made, candidates=[each for each in made.candidates if served or each.kind != ENCODER])

@@ -9,38 +9,26 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tokenizers import Tokenizer, models
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from data_prep.errors import UserError
-from data_prep.tokens.cleaning import Cleaning
 from flows import checkpoint
 from flows.inference import predict
 from pipeline.downstream.fine_tune import exported
-from pipeline.downstream.fine_tune.heads import Layout, Shape
+from pipeline.downstream.fine_tune.heads import Shape
 from pipeline.home import Home
-from training.inference.networks.text import open_trainable
-from training.objectives.fine_tuning import FineTuning
+from tests.pipeline.downstream.fine_tune.answering import made, network_of
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("network")
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    BertModel(BertConfig(vocab_size=8, max_position_embeddings=24, **sizes)).save_pretrained(folder)
-    vocabulary = {name: number for number, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d"])}
-    inner = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
-    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
-    return folder
+    return network_of(tmp_path_factory.mktemp("network"))
 
 
 def kept(network: Path, folder: Path, shape: Shape, **reads: Any) -> exported.FineTuned:
     """A fine-tuned network of random weights, in `folder`/fine-tuned, as a job leaves one."""
-    objective = FineTuning(open_trainable(network), shape.head, len(shape.labels) or 1)
-    settings = {"head": shape.head, "inputs": ["text"], **reads}
-    made = exported.FineTuned(objective, shape, Layout(16, 5), network, "cls", False, Cleaning(), "fp32", settings)
-    exported.save(folder / "fine-tuned", made)
-    return made
+    model = made(network, shape, **{"inputs": ["text"], **reads})
+    exported.save(folder / "fine-tuned", model)
+    return model
 
 
 def asked(model: Path | str, files: list[Path], out: Path, **options: Any) -> None:
@@ -53,7 +41,7 @@ def test_rows_are_answered_in_their_order(
     network: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(predict, "AT_ONCE", 2)
-    made = kept(network, tmp_path, Shape("class", ("no", "yes")))
+    model = kept(network, tmp_path, Shape("class", ("no", "yes")))
     rows, out = tmp_path / "rows.tsv", tmp_path / f"out{suffix}"
     rows.write_text("text\tother\n" + "".join(f"{text}\t1\n" for text in ("a", "b c", "d d d", "a b", "c")))
     asked(tmp_path, [rows], out)
@@ -64,7 +52,7 @@ def test_rows_are_answered_in_their_order(
             lines = pa.ipc.open_file(file).read_all().to_pylist()
         lines = [{**line, "predicted": line["predicted"][0]} for line in lines]
     examples: Any = [SimpleNamespace(text=text, text_pair=None, label=-1) for text in ("a", "b c", "d d d", "a b", "c")]
-    wanted = made.predict(examples)
+    wanted = model.predict(examples)
     assert [line["id"] for line in lines] == [f"rows.tsv:{number}" for number in range(2, 7)]
     assert [line["predicted"] for line in lines] == [("no", "yes")[answer] for answer in wanted.answers]
     assert [line["score"] for line in lines] == pytest.approx(wanted.scores, abs=1e-6)

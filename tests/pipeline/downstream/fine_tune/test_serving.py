@@ -14,42 +14,19 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
-from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.fine_tune import exported
-from pipeline.downstream.fine_tune.heads import Layout, Shape
+from pipeline.downstream.fine_tune.heads import Shape
 from pipeline.downstream.fine_tune.serving import answers, example_of
 from pipeline.gate import FINE_TUNED
-from training.inference.networks.text import open_trainable
-from training.objectives.fine_tuning import FineTuning
+from tests.pipeline.downstream.fine_tune.answering import made, network_of
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("network")
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(BertConfig(vocab_size=8, max_position_embeddings=24, **sizes)).save_pretrained(folder)
-    vocabulary = {name: number for number, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d"])}
-    inner = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
-    return folder
-
-
-def made(network: Path, shape: Shape, **reads: Any) -> exported.FineTuned:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        objective = FineTuning(open_trainable(network), shape.head, len(shape.labels) or 1)
-    torch.nn.init.normal_(objective.network.classifier.weight)
-    settings = {"head": shape.head, **reads}
-    return exported.FineTuned(objective, shape, Layout(16, 5), network, "cls", False, Cleaning(), "fp32", settings)
+    return network_of(tmp_path_factory.mktemp("network"))
 
 
 @pytest.mark.parametrize(

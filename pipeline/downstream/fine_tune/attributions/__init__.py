@@ -1,0 +1,1 @@
+"""Which words of wrong answers push towards them."""
