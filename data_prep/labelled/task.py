@@ -18,7 +18,6 @@ is told in `data_prep.labelled.layouts`.
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +36,7 @@ LARGEST = 1 << 20  # bytes of a task file
 Layout = Literal["table", "squad", "tokens", "hub"]
 SPLIT_NAMES = ("train", "validation", "test", "predict")
 _GLOB = "*?"
-_NO_COLUMN = re.compile(r"__|[\[\]]")  # what a format would look up inside of a value
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")  # of a template; a column may have any name without braces
 
 
 class Part(Settings):
@@ -236,20 +235,23 @@ def read_settings(path: Path, what: str, advice: str) -> dict[str, Any]:
 
 def fields_of(template: str) -> list[str]:
     """The columns of a template, in braces; ValueError for what names none."""
-    fields = []
-    for _, name, spec, conversion in string.Formatter().parse(template):
-        if name is None:
-            continue
-        if not name.strip() or _NO_COLUMN.search(name) or spec or conversion:
-            raise ValueError(f"{{{name}}} names no field")
-        fields.append(name)
-    return list(dict.fromkeys(fields))
+    return list(dict.fromkeys(text for text, is_column in _pieces(template) if is_column))
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
     """A template with a text for each of its fields."""
-    pieces = string.Formatter().parse(template)
-    return "".join(f"{literal}{'' if name is None else values[name]}" for literal, name, _, _ in pieces)
+    return "".join(values[text] if is_column else text for text, is_column in _pieces(template))
+
+
+def _pieces(template: str) -> Iterator[tuple[str, bool]]:
+    """The texts of a template, and the names of its columns, each with whether it is one."""
+    for match in _PIECE.finditer(template):
+        piece, name = match[0], match[1]
+        if piece in ("{", "}"):
+            raise ValueError(f"{template!r} has a single {piece}")
+        if name is not None and not name.strip():
+            raise ValueError(f"{piece} names no field")
+        yield (piece[:1] if piece in ("{{", "}}") else piece, False) if name is None else (name, True)
 
 
 def paths_of(part: Part, folder: Path) -> list[Path]:

@@ -54,7 +54,7 @@ def in_one_text(task: TaskFile, name: str) -> TaskFile:
 
     def one(inputs: Sequence[str]) -> list[str]:
         fields = [text if "{" in text else f"{text}: {{{text}}}" for text in sorted(inputs)]
-        return [task.prompt or " ".join([name, *fields])]
+        return [task.prompt or " ".join([name.replace("{", "{{").replace("}", "}}"), *fields])]
 
     parts = {
         split: [part.model_copy(update={"inputs": one(part.inputs)}) if part.inputs else part for part in

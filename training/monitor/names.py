@@ -12,7 +12,7 @@ MLflow draws groups by the alphabet: training comes first, then held-out rows, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 TRAIN, VALIDATION, SPEED, PROGRESS = "train/", "validation/", "workers/", "progress/"
@@ -54,6 +54,16 @@ def speeds(values: Mapping[str, Any]) -> dict[str, float]:
         for name, value in values.items()
         if name.startswith(SPEED) and name.endswith(PER_SECOND)
     }
+
+
+def padding_of(records: Iterable[Mapping[str, Any]], unit: str) -> float | None:
+    """The share of padding in all positions of a run, from its records; None if it has none. unit: the objective's."""
+    seen, positions = 0.0, 0.0
+    for record in records:
+        if PADDING in record:
+            now = record[f"{PROGRESS}{unit}_seen"]
+            seen, positions = now, positions + (now - seen) / (1.0 - record[PADDING])
+    return 1.0 - seen / positions if positions else None
 
 
 def speed_of(record: Mapping[str, Any]) -> str:

@@ -12,11 +12,13 @@ import numpy as np
 from data_prep.labelled.examples import Example, Labelled, Task
 from data_prep.shards.rows import Ragged
 from pipeline.downstream.fine_tune import metrics
-from pipeline.downstream.fine_tune.examples import drawn, some
+from pipeline.downstream.fine_tune.checks import WEIGHTED
+from pipeline.downstream.fine_tune.examples import drawn, label_weights, some
 from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.job import Config
 
-Method = Callable[[Labelled, Sequence[Example], Sequence[Example]], list[Any]]
+Method = Callable[..., list[Any]]
+"""(data, training examples, test examples) ↦ answers; those of `WEIGHTED` take `weights` of labels, too."""
 
 
 def cells(job: Config, seed: int, data: Labelled) -> list[dict[str, Any]]:
@@ -29,7 +31,8 @@ def _cell(job: Config, name: str, labels: int, seed: int, data: Labelled, test: 
     train, by_seed = data.splits["train"], []
     for number in range(job.seeds):
         chosen = [train[i] for i in drawn(len(train), labels, seed, number)]
-        answers = METHODS[data.task][name](data, chosen, test)
+        weights = {"weights": label_weights(job.class_weights, data, chosen)} if name in WEIGHTED else {}
+        answers = METHODS[data.task][name](data, chosen, test, **weights)
         predicted = Predicted(answers, [None] * len(answers))
         by_seed.append(metrics.scores(data, test, predicted) | metrics.scores_of_parts(data, test, predicted))
     main = metrics.main_metric(data)
@@ -62,29 +65,37 @@ def unigram(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -
     return [[best.get(word, other) for word in example.words] for example in test]
 
 
-def window(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
-    """Logistic regression on the word, its two neighbours on either side and its ending."""
+def window(
+    data: Labelled, train: Sequence[Example], test: Sequence[Example], weights: np.ndarray | None = None
+) -> list[Any]:
+    """Logistic regression on the word, its two neighbours on either side and its ending. weights: of labels."""
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     features = [feature for example in train for feature in _window_features(example.words)]
-    model = make_pipeline(DictVectorizer(), LogisticRegression(C=1.0, max_iter=300))
+    model = make_pipeline(DictVectorizer(), LogisticRegression(C=1.0, max_iter=300, class_weight=_by_label(weights)))
     model.fit(features, np.array([tag for example in train for tag in example.tags]))
     tags = model.predict([feature for example in test for feature in _window_features(example.words)])
     of_examples = Ragged.from_lengths(tags, [len(example.words) for example in test])
     return [of_examples.row(row).tolist() for row in range(len(test))]
 
 
-def tfidf(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
-    """Logistic regression on TF-IDF of words and word pairs; of texts without blanks between words, of characters."""
+def tfidf(
+    data: Labelled, train: Sequence[Example], test: Sequence[Example], weights: np.ndarray | None = None
+) -> list[Any]:
+    """Logistic regression on TF-IDF of words and word pairs; of texts without blanks between words, of characters.
+
+    weights: of labels.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     texts = [_text(example) for example in train]
     if len({example.label for example in train}) < 2:
         return majority(data, train, test)
-    model = make_pipeline(_vectorizer(texts), LogisticRegression(C=10.0, max_iter=1000))
+    regression = LogisticRegression(C=10.0, max_iter=1000, class_weight=_by_label(weights))
+    model = make_pipeline(_vectorizer(texts), regression)
     model.fit(texts, np.array([example.label for example in train]))
     return model.predict([_text(example) for example in test]).tolist()
 
@@ -134,6 +145,11 @@ def nearest(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -
     index = NearestNeighbors(n_neighbors=1, metric="cosine").fit(vectorizer.transform(texts))
     places = index.kneighbors(vectorizer.transform([_text(example) for example in test]), return_distance=False)
     return [train[place].target for place in places[:, 0]]
+
+
+def _by_label(weights: np.ndarray | None) -> dict[int, float] | None:
+    """Weights [labels] as scikit-learn takes them."""
+    return None if weights is None else dict(enumerate(weights.tolist()))
 
 
 def _vectorizer(texts: Sequence[str]) -> Any:

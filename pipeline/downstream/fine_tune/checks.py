@@ -29,6 +29,8 @@ BASELINES: dict[Task, tuple[str, ...]] = {
     "question-answering": (),
     "text-to-text": ("copy", "nearest"),
 }
+WEIGHTED = ("tfidf", "window")
+"""Baselines that learn by a loss, in which labels have the weights of `class_weights` as in that of networks."""
 HAS: dict[Task, str] = {
     "classification": "a label for each text",
     "tagging": "a tag for each word",

@@ -17,7 +17,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from data_prep.errors import UserError, choices
 from data_prep.labelled.files import LabelledConfig, load
-from data_prep.settings import identity
+from data_prep.settings import changed_default, identity
 from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL
@@ -74,7 +74,7 @@ class Config(JobConfig):
     """Rows per step."""
     length: int = Field(ge=4)
     """Most tokens of a row, specials included."""
-    length_window: int | None = Field(default=None, ge=2)
+    length_window: int | None = changed_default(None, 32, ge=2)
     """Number of batches whose rows are regrouped by length, for less padding; null: rows stay in the order drawn."""
     pooling: Literal["cls", "mean", "last"] = "cls"
     """Feature of a row: the output at its first token, [CLS]; its mean over all tokens; or the output at its last
@@ -97,8 +97,9 @@ class Config(JobConfig):
     """Low-rank adapters (LoRA): of pretrained weights they alone learn, with the linear layer where there is one; needs
     the extra `adapters` of this package."""
     class_weights: Literal["balanced"] | dict[str, float] | None = None
-    """Weights of labels in the loss of networks: by label, 1 where it is not named; balanced: the rarer, the heavier
-    (n_samples / (n_classes · count), as in scikit-learn); null: all alike."""
+    """Weights of labels in the losses of networks and of baselines that have one (tfidf, window): by label, 1 where it
+    is not named; balanced: the rarer, the heavier (n_samples / (n_classes · count), as in scikit-learn); null: all
+    alike."""
     validation_rows: int = Field(ge=1)
     """Rows that choose settings."""
     test_rows: int | None = Field(ge=1)
@@ -186,7 +187,7 @@ def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     """`contents`: digests of the user's files by path; `cleaning` of texts; `precision`, resolved; `seed`; of a suite
-    `task`, the settings that are not defaults.
+    `task`, the settings that are not defaults; `weighted`: baselines that learn with weights of labels.
 
     The user's files are read, too: UserError, before anything is trained, if they cannot serve the job.
     """
@@ -197,9 +198,11 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     contents = {str(path): contents_of(path) for path in files}
     known = [Path(named[model]).expanduser() for model in compared(job) if named.get(model)]
     checks.check(job, [*others, *known], cleaning)
+    weighted = [name for name in job.baselines if name in checks.WEIGHTED and job.class_weights is not None]
     of_suite = {} if job.data.suite is None else {"task": identity(job.data.task_file()[0])}
     return {
         **of_suite,
+        **({"weighted": weighted} if weighted else {}),
         "contents": contents,
         "cleaning": asdict(cleaning),
         "seed": recipe.seed,
@@ -227,6 +230,7 @@ def numbers(job: Config) -> Iterator[str]:
         count = "*" if labels is None else labels  # how many there are is not known yet
         yield from (f"{metric}/{model}_{count}" for metric in metrics for model in models)
         yield f"difference/*_{count}"
+        yield f"padding/*_{count}"
 
 
 def contents_of(path: Path) -> str:

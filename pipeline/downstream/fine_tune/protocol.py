@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.downstream.fine_tune.checks import WEIGHTED
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.reports.report import Table
 
@@ -22,11 +23,27 @@ def description(job: Config) -> str:
         text += f"; pretrained layers learn at {job.layer_decay:g} times the rate of the one above them"
     if job.adapters is not None:
         text += f"; of pretrained weights, adapters of rank {job.adapters.rank} (LoRA) are learned, then added to them"
-    if job.class_weights == "balanced":
-        text += "; labels weighted by how rare they are"
-    elif job.class_weights is not None:
-        text += f"; labels weighted: {', '.join(f'{label} {weight:g}' for label, weight in job.class_weights.items())}"
+    if job.class_weights is not None:
+        text += f"; {_weights(job)}"
     return text
+
+
+def _weights(job: Config) -> str:
+    """How labels are weighted, and by which methods they are not."""
+    text = "labels weighted by how rare they are"
+    if isinstance(job.class_weights, dict):
+        text = f"labels weighted: {', '.join(f'{label} {weight:g}' for label, weight in job.class_weights.items())}"
+    alike = [name for name in job.baselines if name not in WEIGHTED]
+    return f"{text} (not by {' and '.join(alike)}, which have no loss)" if alike else text
+
+
+def padding(cells: Sequence[Mapping[str, Any]]) -> str:
+    """What share of the networks' work is padding, in a sentence; empty where it is not known."""
+    shares = [100 * cell["padding"] for cell in cells if cell.get("padding") is not None]
+    if not shares:
+        return ""
+    low, high = f"{min(shares):.0f}", f"{max(shares):.0f}"
+    return f"Of all positions in training, {low if low == high else f'{low}–{high}'} % are padding."
 
 
 def tables(cells: Sequence[Mapping[str, Any]], job: Config) -> list[Table]:

@@ -57,7 +57,7 @@ def build(
         about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of {data.reported}; mean ± "
         f"standard deviation over {job.seeds} seeds (examples, weights and order); "
         f"{protocol.description(job)}; learning rates chosen on validation rows."
-        + "".join(f"\n\n{text}" for text in filter(None, [languages.sentence(data, tested)]))
+        + "".join(f"\n\n{text}" for text in filter(None, [protocol.padding(cells), languages.sentence(data, tested)]))
         + "".join(f"\n\n{remark[0].upper()}{remark[1:]}." for remark in remarks),
         tables=_tables(job, models, cells, paired),
         figures=[Figure("learning curve", CURVE)],
@@ -245,6 +245,8 @@ def _numbers(metric: str, cells: Sequence[dict[str, Any]], paired: Sequence[dict
             numbers[f"{name}/{_slug(cell['model'])}_{cell['labels']}"] = statistics.fmean(
                 of[name] for of in cell["all"]
             )
+        if cell.get("padding") is not None:
+            numbers[f"padding/{_slug(cell['model'])}_{cell['labels']}"] = cell["padding"]
     for pair in paired:
         name = f"{_slug(pair['model'])}_minus_{_slug(pair['other'])}_{pair['labels']}"
         numbers[f"difference/{name}"] = pair["mean"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from training.distributed import Worker, choose_device, set_up_cpu
 from training.loop import Training
 from training.models.adapters import Adapters
 from training.monitor.early_stopping import BestWeights
+from training.monitor.names import padding_of
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
 _TRIAL = "trial.json"
@@ -50,6 +52,8 @@ class Trial:
     """The step whose state is judged: the last, or the best of those that were scored on validation rows."""
     weights: tuple[int, int] = (0, 0)
     """How many weights were learned, and how many there are."""
+    padding: float | None = None
+    """Share of padding in the positions of its batches."""
     network: FineTuned | Path | None = None
     """What was trained, or the folder of an earlier attempt that holds it; only of the network that is kept."""
 
@@ -124,6 +128,7 @@ class Trials:
             "steps": [trial.steps for trial in trials],
             "best_steps": [trial.best_step for trial in trials],
             "weights": list(trials[0].weights),
+            "padding": mean_of([trial.padding for trial in trials]),
             "lr": lr,
             "tried": {str(rate): value for rate, value in tried.items()},
         }
@@ -178,7 +183,7 @@ class Trials:
         adapters = self._adapted(encoder, source)
         objective = learner_of(encoder, self.shape, self.layout, self.job.pooling, source.frozen, weights, decay)
         numbers = num_weights(objective.network)
-        steps, best_step = self._train(objective, rows, source, lr, trial_seed)
+        steps, best_step, padding = self._train(objective, rows, source, lr, trial_seed)
         if adapters is not None:
             adapters.merge()
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
@@ -188,7 +193,7 @@ class Trials:
         scores |= metrics.scores_of_parts(self.data, held_out.examples, predicted)
         is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.label_counts), 0)
         kept = self._fine_tuned(objective, source) if is_kept else None
-        return Trial(scores, predicted, steps, best_step, numbers, kept)
+        return Trial(scores, predicted, steps, best_step, numbers, padding, kept)
 
     def _check_adapters(self) -> None:
         """UserError, before anything is trained, if adapters have no place in a network."""
@@ -202,16 +207,19 @@ class Trials:
             return None
         return Adapters(encoder.network, self.job.adapters)
 
-    def _train(self, objective: Learner, rows: Encoded, source: Source, lr: float, seed: int) -> tuple[int, int]:
-        """Train on rows; the steps that were taken, and the one whose state is kept."""
+    def _train(
+        self, objective: Learner, rows: Encoded, source: Source, lr: float, seed: int
+    ) -> tuple[int, int, float | None]:
+        """Train on rows; the steps that were taken, the one whose state is kept, and the share of padding."""
         job, steps = self.job, steps_of(self.job, len(rows))
+        records: list[dict[str, Any]] = []
         best = None
         if job.evaluate_every is not None:
             validation = self._held_out(source.folder, "validation", job.validation_rows)
             best = BestWeights(objective.network, lambda: self._score(objective, validation), job.early_stopping)
         config = TrainConfig(
             global_batch=min(job.batch, len(rows)), steps=steps, lr=lr, warmup_steps=steps // 10,
-            precision=self.precision, log_every=steps, evaluate_every=job.evaluate_every or 0,
+            precision=self.precision, log_every=job.evaluate_every or steps, evaluate_every=job.evaluate_every or 0,
         )  # fmt: skip
         table = MemoryTable(rows.rows, len(rows))
         done = Training(
@@ -222,11 +230,13 @@ class Trials:
             worker=Worker(device=choose_device(self.placement.device)),
             seed=seed,
             goes_on=best,
+            log=records.append,
         ).run()
+        padding = padding_of(records, objective.unit)
         if best is None:
-            return done["step"], done["step"]
+            return done["step"], done["step"], padding
         best.restore()
-        return done["step"], best.step
+        return done["step"], best.step, padding
 
     def _score(self, objective: Learner, held_out: Encoded) -> float:
         """The number that counts."""
@@ -285,8 +295,14 @@ class Trials:
         return encoder.from_random_weights() if source.scratch else encoder.copied()
 
 
+def mean_of(shares: Sequence[float | None]) -> float | None:
+    """Of what is known."""
+    known = [share for share in shares if share is not None]
+    return statistics.fmean(known) if known else None
+
+
 def _save(trial: Trial, folder: Path) -> None:
-    values = {name: getattr(trial, name) for name in ("scores", "steps", "best_step", "weights")}
+    values = {name: getattr(trial, name) for name in ("scores", "steps", "best_step", "weights", "padding")}
     values |= {"predicted": asdict(trial.predicted)}
     (folder / _TRIAL).write_text(json.dumps(values))
     if isinstance(trial.network, FineTuned):

@@ -21,7 +21,7 @@ from data_prep.errors import UserError
 from data_prep.labelled import checks
 from data_prep.labelled.examples import Answer
 from data_prep.labelled.loading import load_task
-from data_prep.labelled.task import TaskFile, files_of, read_task, task_of
+from data_prep.labelled.task import TaskFile, fields_of, files_of, read_task, task_of
 from data_prep.tokens.cleaning import Cleaning
 from tests.data_prep.labelled.conftest import Load
 
@@ -44,6 +44,16 @@ def test_a_table_with_a_header(load: Load) -> None:
     first = data.splits["train"][0]
     assert (first.id, first.place, first.text_pair) == ("train.tsv:2", "train.tsv:2", None)
     assert "there is no test: scores are those of validation" in data.notes
+
+
+def test_columns_may_have_any_name_without_braces(load: Load) -> None:
+    """What a format takes for a conversion, a width or a place in a list is part of the name."""
+    columns = ["a:b", "c!r", "d[0]", "__e__"]
+    files = {"train.csv": f"{','.join(columns)},label\n1,2,3,4,u\n5,6,7,8,v\n"}
+    template = "{{{a:b} {c!r}}} {d[0]} {__e__}"
+    assert fields_of(template) == columns
+    data = load(files, train="train.csv", validation="train.csv", inputs=[template])
+    assert texts(data.splits["train"]) == ["{1 2} 3 4", "{5 6} 7 8"]
 
 
 def test_a_headerless_file_beside_one_with_a_header(load: Load) -> None:
@@ -298,7 +308,8 @@ CSV = {"a.csv": "text,label\nu,1\nv,0\n"}
             r"line 1 is a header, and columns says that there is none",
         ),
         (CSV, {"inputs": ["text"], "only": 1}, "only: unknown key"),
-        (CSV, {"inputs": ["{text[0]}"]}, r"inputs: \{text\[0\]\} names no field"),
+        (CSV, {"inputs": ["{text[0]}"]}, r"line 2: has no 'text\[0\]', which .* names; it has text, label"),
+        (CSV, {"inputs": ["{text} {}"]}, r"inputs: \{\} names no field"),
         (CSV, {"inputs": ["{text}", "a", "b"]}, "inputs: found"),
         (
             CSV,

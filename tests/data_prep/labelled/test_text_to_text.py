@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.labelled.task import filled, task_of
 from data_prep.labelled.text_to_text import (
     GLUE,
     NO_LABEL,
     for_f1,
+    in_one_text,
     label_of,
     pronoun,
     question,
@@ -40,6 +42,12 @@ def test_examples_are_those_of_t5(
 ) -> None:
     assert source(task, fields) == given_text
     assert target(GLUE[task], label) == wanted
+
+
+def test_inputs_in_one_text_may_have_any_name() -> None:
+    values = {"test": "t.csv", "inputs": ["c!d", "a:b"], "label": "label", "head": "class"}
+    template = in_one_text(task_of(values, "it"), "{x}").inputs[0]
+    assert filled(template, {"a:b": "1", "c!d": "2"}) == "{x} a:b: 1 c!d: 2"
 
 
 def test_fields_are_in_the_order_of_the_alphabet() -> None:

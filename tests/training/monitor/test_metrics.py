@@ -22,6 +22,7 @@ from training.distributed import Worker
 from training.evaluation import collated
 from training.loop import Training
 from training.monitor.metrics import WARM_UP, Monitor, Workload
+from training.monitor.names import padding_of
 from training.objective import Batch, Loss, Networks
 
 TIMES = (
@@ -165,6 +166,8 @@ def test_tokens_padding_and_time_left() -> None:
     assert [record["workers/padding"] for record in progress] == pytest.approx(
         [1 - sum(tokens[a:b]) / sum(positions[a:b]) for a, b in ((0, 2), (2, 4), (4, 5))]
     )
+    assert padding_of(records, "tokens") == pytest.approx(1 - sum(tokens) / sum(positions))
+    assert padding_of([{"step": 2}], "tokens") is None
     assert (
         progress[0]["progress/seconds_left"]
         > progress[1]["progress/seconds_left"]

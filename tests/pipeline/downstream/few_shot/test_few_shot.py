@@ -306,8 +306,8 @@ def test_what_the_recipe_must_be(tmp_path: Path) -> None:
     ("changes", "text"),
     [
         ({"prompt": "no field"}, "prompt: has no field of a row in braces"),
-        ({"prompt": "{text.__class__}"}, "names no field"),
-        ({"prompt": "{text"}, "prompt: expected '}'"),
+        ({"prompt": "{text.__class__}"}, "has no 'text.__class__'"),
+        ({"prompt": "{text"}, "prompt: '{text' has a single {; write names of columns in braces"),
         ({"prompt": "{body}"}, "line 1: has no 'body', which task.yaml names; it has text, label"),
         ({"choices": {"0": "a"}}, "choices: 1 is no choice"),
         ({"choices": {"0": "a", "1": "a"}}, "two labels have the same words"),

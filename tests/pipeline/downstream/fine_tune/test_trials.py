@@ -99,7 +99,7 @@ def test_a_trial_learns_from_training_examples_alone(
     monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda shape: 2))
     monkeypatch.setattr(trials, "tokenizer_of", lambda shape, folder, framed: None)
     monkeypatch.setattr(trials, "Training", Training)
-    objective = SimpleNamespace(network=nn.Linear(2, 3), scores=lambda rows: rows["input"])
+    objective = SimpleNamespace(network=nn.Linear(2, 3), unit="tokens", scores=lambda rows: rows["input"])
     monkeypatch.setattr(trials, "learner_of", lambda *_, **__: objective)
     monkeypatch.setattr(trials, "stream_of", lambda table, batch, seed, window: (table.columns["input"], batch, seed))
     monkeypatch.setattr(job, "_encoder", lambda source: None)
@@ -152,7 +152,7 @@ def test_the_state_that_answers_validation_rows_best_is_judged_on_the_others(
     monkeypatch.setattr(job, "head", SimpleNamespace(encode=encode, predicted=predicted, outputs=lambda shape: 2))
     monkeypatch.setattr(trials, "tokenizer_of", lambda shape, folder, framed: None)
     monkeypatch.setattr(trials, "Training", Training)
-    objective = SimpleNamespace(network=network, scores=lambda rows: rows["input"])
+    objective = SimpleNamespace(network=network, unit="tokens", scores=lambda rows: rows["input"])
     monkeypatch.setattr(trials, "learner_of", lambda *_, **__: objective)
     monkeypatch.setattr(trials, "stream_of", lambda *_: None)
     monkeypatch.setattr(job, "_encoder", lambda source: None)
@@ -217,6 +217,26 @@ def test_baselines_learn_from_the_same_examples_and_are_tested_on_the_same(monke
     assert seen == [
         ([f"train {number}" for number in drawn(60, labels, 5, seed)], test) for labels in (4, 20) for seed in range(3)
     ]
+
+
+def test_baselines_that_learn_by_a_loss_weigh_labels_as_networks_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of words that say nothing, the rarer label is as likely as the other once labels weigh alike."""
+    train = [Example(text="same words", label=int(place == 0)) for place in range(10)]
+    assert baselines.tfidf(DATA, train, train[:1]) == [0]
+    assert baselines.tfidf(DATA, train, train[:1], np.array([1.0, 20.0])) == [1]
+    tagged = [Example(text="", words=("same",), tags=(example.label,)) for example in train]
+    assert baselines.window(DATA, tagged, tagged[:1]) == [[0]]
+    assert baselines.window(DATA, tagged, tagged[:1], np.array([1.0, 20.0])) == [[1]]
+    given: dict[str, Any] = {}
+
+    def method(name: str) -> Any:
+        return lambda data, train, test, **options: given.update({name: options}) or [0] * len(test)
+
+    for name in ("majority", "tfidf"):
+        monkeypatch.setitem(baselines.METHODS["classification"], name, method(name))
+    asked = {"baselines": ["majority", "tfidf"], "class_weights": {"b": 3.0}, "labels": [20]}
+    baselines.cells(JOB.model_copy(update=asked), 5, DATA)
+    assert given["majority"] == {} and given["tfidf"]["weights"].tolist() == [1.0, 3.0]
 
 
 def test_epochs_are_passes_over_the_rows() -> None:
