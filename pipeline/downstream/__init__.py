@@ -50,6 +50,7 @@ JOBS = {
     "predictions": "pipeline.downstream.predictions.job",
     "adaptation": "pipeline.downstream.adaptation.job",
     "word-vectors": "pipeline.downstream.word_vectors.job",
+    "alignment": "pipeline.downstream.languages.alignment",
 }
 
 

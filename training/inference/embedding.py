@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 
 from data_prep.opening.pretrained import using_tokenizer
-from data_prep.shards.rows import Ragged, Rows, take
+from data_prep.shards.rows import Ragged, Rows, ragged, take
 from training.inference.encoding import BATCH, Encoder, Features
 
 Pooling = Literal["mean", "cls", "last"]
@@ -71,17 +71,8 @@ class Embedder:
 
     def _of_texts(self, texts: Sequence[str]) -> tuple[Rows, np.ndarray, np.ndarray]:
         assert self.tokenizer is not None
-        if self.length is not None:
-            self.tokenizer.enable_truncation(self.length)
-        with using_tokenizer():
-            encodings = self.tokenizer.encode_batch_fast(list(texts))
-        ids = Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32)
-        rows: Rows = {
-            "input": ids,
-            "segment": Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8),
-        }
-        is_cut = np.array([bool(encoding.overflowing) for encoding in encodings], bool)
-        return rows, ids.lengths, is_cut
+        rows, is_cut = rows_of_texts(self.tokenizer, texts, self.length)
+        return rows, ragged(rows, "input").lengths, is_cut
 
     def _of_arrays(self, arrays: Sequence[np.ndarray]) -> tuple[Rows, np.ndarray, np.ndarray]:
         takes, is_cut = self.encoder.takes or (), np.zeros(len(arrays), bool)
@@ -89,6 +80,22 @@ class Embedder:
             return {"input": np.stack(arrays)}, np.ones(len(arrays), np.int64), is_cut
         column = Ragged.from_rows(arrays, np.float32, [size for size in takes if size is not None])
         return {"input": column}, column.lengths, is_cut
+
+
+def rows_of_texts(tokenizer: Tokenizer, texts: Sequence[str], length: int | None = None) -> tuple[Rows, np.ndarray]:
+    """Rows of texts, each with its special tokens, and whether each was cut, bool [R].
+
+    length: most tokens of a text, specials included; None: as the tokenizer does.
+    """
+    if length is not None:
+        tokenizer.enable_truncation(length)
+    with using_tokenizer():
+        encodings = tokenizer.encode_batch_fast(list(texts))
+    rows: Rows = {
+        "input": Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32, ()),
+        "segment": Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8, ()),
+    }
+    return rows, np.array([bool(encoding.overflowing) for encoding in encodings], bool)
 
 
 def batches(lengths: np.ndarray) -> Iterator[np.ndarray]:

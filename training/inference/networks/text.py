@@ -203,19 +203,36 @@ class TextEncoder:
             raise UserError(f"layer {layer}: the network has 0, its embeddings, to {most}; name one of these.")
         return replace(self, layer=layer)
 
+    def layers(self, rows: Rows) -> list[Tensor]:
+        """Layers 0, the embeddings, to the last one of a batch, each [B, L, D]; of two stacks, those of the encoder."""
+        stack = self.model.get_encoder() if self.model.config.is_encoder_decoder else self.model
+        batch = padded_tokens(rows, self.pad, most=self.longest)
+        names = _inputs(stack)
+        tensors = {name: torch.from_numpy(batch[name]).to(self.device) for name in names}
+        return list(stack(**tensors, output_hidden_states=True).hidden_states)
+
+    def from_random_weights(self) -> TextEncoder:
+        """The same shape, drawn by torch's generator."""
+        from transformers import AutoModel
+
+        model = with_block_sparse(AutoModel.from_config(self.model.config)).eval()
+        return replace(self, model=model.to(self.device).requires_grad_(False))
+
     def encode(self, rows: Rows) -> Features:
         if "sequence" in rows:
             raise ValueError("rows of several sequences have no features of their own; encode the sequences")
         lengths = seen_tokens(rows).lengths
         order = np.argsort(lengths, kind="stable")  # rows of like lengths together: less padding
-        inputs = ["input_ids", *accepted(self.model, "attention_mask", "token_type_ids")]
+        inputs = _inputs(self.model)
         values = np.zeros((num_rows(rows), int(lengths.max()), self.model.config.hidden_size), np.float32)
 
         def states(index: np.ndarray) -> Tensor:
+            if self.layer is not None:
+                return self.layers(take(rows, index))[self.layer]
             batch = padded_tokens(take(rows, index), self.pad, most=longest(self.model.config))
-            tensors = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
-            output = self.model(**tensors, output_hidden_states=self.layer is not None)
-            return output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
+            return self.model(
+                **{name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
+            ).last_hidden_state
 
         starts = range(0, len(order), BATCH)
         for start, states_of_batch in zip(starts, in_batches(order, states), strict=True):
@@ -223,3 +240,9 @@ class TextEncoder:
             values[order[start : start + BATCH], :width] = states_of_batch[:, :width]
         mask = np.arange(values.shape[1]) < lengths[:, None]
         return Features(values * mask[..., None], mask)
+
+
+def _inputs(stack: Any) -> list[str]:
+    """What an encoder is given of `padded_tokens`: no types where GPT-2 would take them for words, and add those."""
+    types = () if architecture_of(stack.config.model_type).causal else ("token_type_ids",)
+    return ["input_ids", *accepted(stack, "attention_mask", *types)]

@@ -1,0 +1,1 @@
+"""What encoders of several languages have in common between them."""
