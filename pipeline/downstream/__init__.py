@@ -51,6 +51,7 @@ JOBS = {
     "adaptation": "pipeline.downstream.adaptation.job",
     "word-vectors": "pipeline.downstream.word_vectors.job",
     "alignment": "pipeline.downstream.languages.alignment",
+    "token-translation": "pipeline.downstream.languages.token_translation",
 }
 
 

@@ -31,6 +31,23 @@ def bleu(texts: Sequence[str], references: References, tokenize: Tokenization = 
     return float(BLEU(tokenize=tokenize, smooth_method="exp").corpus_score(*_checked(texts, references)).score)
 
 
+def unigram_precision(tokens: Sequence[Sequence[int]], references: Sequence[Sequence[Sequence[int]]]) -> float:
+    """BLEU-1 of a corpus without brevity penalty: the share of tokens that a reference has, each as often as there.
+
+    tokens: ids of each text. references: of each text, the ids of what would be right, one or more.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    most = max((len(right) for right in references), default=0)
+    streams = [
+        [" ".join(map(str, right[number])) if number < len(right) else None for right in references]
+        for number in range(most)
+    ]
+    metric = BLEU(tokenize="none", max_ngram_order=1, smooth_method="none", force=True)
+    texts = [" ".join(map(str, ids)) for ids in tokens]
+    return float(metric.corpus_score(texts, streams).precisions[0]) if any(texts) else 0.0  # type: ignore[arg-type]
+
+
 def chrf(texts: Sequence[str], references: References) -> float:
     """chrF2 of a corpus of texts, which needs no words and so no tokenizer."""
     from sacrebleu.metrics.chrf import CHRF
