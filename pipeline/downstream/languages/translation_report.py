@@ -1,4 +1,4 @@
-"""The report of a job `token-translation`: by layer and α, beside no shift, the texts as they are, random directions."""
+"""The report of a job `token-translation`: by layer and α, beside no shift, the texts as they are, random ones."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def _about(job: Config, asked: Parallel, others: Parallel, models: Sequence[Mode
     return (
         f"{len(asked.rows):,} rows of sentences in {', '.join(asked.languages)} are read with the difference of the "
         f"languages' mean vectors added in a layer, α times; the means are of other texts ({counts}), whose pairs are "
-        "not used. Converted: of the tokens that are not of both languages, those of the other one alone; a token is of a "
-        "language if the texts of its mean have it. BLEU-1 is without brevity penalty, over the tokenizer's tokens. "
+        "not used. Converted: of the tokens that are not of both languages, those of the other one alone; a token is of "
+        "a language if the texts of its mean have it. BLEU-1 is without brevity penalty, over the tokenizer's tokens. "
         "Layer and α are chosen by the highest BLEU-1 on these same rows: the random direction beside them shows what "
         f"a vector of that length does by itself (Liu et al. 2020).{''.join(cut)}"
     )
@@ -155,8 +155,8 @@ def _verdict(of: ModelCells, title: str) -> str:
     copied, unshifted = _mean(of, COPIED), _mean(of, UNSHIFTED)
     return (
         f"With {alpha:g} times the difference in layer {layer} of {of.num_layers}, {title} reads "
-        f"{shifted.converted:.1%} of the tokens as the other language's (a random direction {random.converted:.1%}, no shift "
-        f"{unshifted.converted:.1%}), BLEU-1 {shifted.bleu1:.1f} (the texts themselves {copied.bleu1:.1f})."
+        f"{shifted.converted:.1%} of the tokens as the other language's (a random direction {random.converted:.1%}, "
+        f"no shift {unshifted.converted:.1%}), BLEU-1 {shifted.bleu1:.1f} (the texts themselves {copied.bleu1:.1f})."
     )
 
 
