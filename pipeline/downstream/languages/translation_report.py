@@ -142,7 +142,7 @@ def _about(job: Config, asked: Parallel, others: Parallel, models: Sequence[Mode
     return (
         f"{len(asked.rows):,} rows of sentences in {', '.join(asked.languages)} are read with the difference of the "
         f"languages' mean vectors added in a layer, α times; the means are of other texts ({counts}), whose pairs are "
-        "not used. Converted: of the tokens that are not of both languages, those of the other one alone; a token is of "
+        "not used. Converted: of the tokens that are not of both languages, those of the other alone; a token is of "
         "a language if the texts of its mean have it. BLEU-1 is without brevity penalty, over the tokenizer's tokens. "
         "Layer and α are chosen by the highest BLEU-1 on these same rows: the random direction beside them shows what "
         f"a vector of that length does by itself (Liu et al. 2020).{''.join(cut)}"
