@@ -203,3 +203,15 @@ def test_training_draws_masks_by_step_and_learns() -> None:
         tiny.losses(steps=5, precision="bf16", dropout=0.1, lr=1e-2)[:2]
         != tiny.losses(steps=5, precision="bf16", dropout=0.0, lr=1e-2)[:2]
     )
+
+
+def test_gelu_by_tanh_in_one_pass_is_that_of_transformers() -> None:
+    from transformers.activations import NewGELUActivation
+
+    plain, fast = NewGELUActivation(), nn.Sequential(NewGELUActivation())
+    cpu_kernels.speed_up(fast, "fp32")
+    x = torch.linspace(-8, 8, 513)
+    (expected, expected_gradients), (out, out_gradients) = gradients(plain, x), gradients(fast, x)
+    assert "Gelu" in type(fast(x.clone().requires_grad_()).grad_fn).__name__
+    torch.testing.assert_close(out, expected, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(out_gradients, expected_gradients, atol=2e-6, rtol=1e-5)
