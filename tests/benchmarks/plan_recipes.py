@@ -1,15 +1,14 @@
 """`sesame plan` of recipes beside what happens: `python -m tests.benchmarks.plan_recipes [RECIPE[:SCALE] …]`.
 
-Each recipe is run for a few steps by `sesame run`, in a home of its own and without its jobs, and then planned: the
-most anonymous memory of the process that trains and the seconds of training as predicted, as measured, and their ratio.
-Memory is looked at until the last step and its evaluation: what writes a model may need more. On a busy machine only
-memory tells something.
+Each recipe's shards are made by `sesame run`, in a home of its own, since a plan reads them. Then it is planned, and
+run for a few steps without its jobs: the most anonymous memory of the process that trains and the seconds of training as
+predicted, as measured, and their ratio. Memory is looked at until the last step and its evaluation: what writes a model
+may need more. On a busy machine only memory tells something.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,14 +68,15 @@ def main(names: list[str]) -> None:
     for asked in names:
         name, _, scale = asked.partition(":")
         steps = STEPS.get(name, OTHERS)
-        settings = [f"train.steps={steps}", "train.warmup_steps=1", "train.warmup=null", "downstream=[]"]
+        common = ["train.warmup_steps=1", "train.warmup=null", "downstream=[]"]
+        settings = [f"train.steps={steps}", *common]
         with tempfile.TemporaryDirectory() as folder:
             home, recipe = Home(Path(folder)), load(name, scale or None, settings)
-            bytes_, seconds = ran(home, asked, settings, steps)
-            shutil.rmtree(next(home.path.glob("store/pretrain-*")))  # to be planned; shards are stored
+            ran(home, asked, ["train.steps=1", *common], 1)
             planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
             estimated = estimate(recipe, planned, home.path, 1e15)
             assert estimated is not None
+            bytes_, seconds = ran(home, asked, settings, steps)
         cells = (
             f"{estimated.memory.total / MIB:,.0f}",
             f"{bytes_ / MIB:,.0f}",
