@@ -1,9 +1,9 @@
 """`sesame plan` of recipes beside what happens: `python -m tests.benchmarks.plan_recipes [RECIPE[:SCALE] …]`.
 
 Each recipe's shards are made by `sesame run`, in a home of its own, since a plan reads them. Then it is planned, and
-run for a few steps without its jobs: the most anonymous memory of the process that trains and the seconds of training as
-predicted, as measured, and their ratio. Memory is looked at until the last step and its evaluation: what writes a model
-may need more. On a busy machine only memory tells something.
+run for a few steps without its jobs: the most anonymous memory of the process that trains and the seconds of training
+as predicted, as measured, and their ratio. Memory is looked at until the last step and its evaluation: what writes a
+model may need more. On a busy machine only memory tells something.
 """
 
 from __future__ import annotations

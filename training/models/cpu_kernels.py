@@ -41,7 +41,9 @@ def speed_up(module: nn.Module, precision: str) -> None:
             submodule.forward = partial(_norm_forward, submodule)  # type: ignore[method-assign]
         elif isinstance(submodule, NewGELUActivation):
             submodule.forward = partial(F.gelu, approximate="tanh")  # type: ignore[method-assign]
-        elif isinstance(submodule, PreTrainedModel) and architecture_of(submodule.config.model_type).fused_head:
+        elif (
+            isinstance(submodule, PreTrainedModel) and architecture_of(submodule.config.model_type).registered_attention
+        ):
             _register_attention()
             submodule.config._attn_implementation = ATTENTION
         elif hasattr(submodule, "fuse_loss"):

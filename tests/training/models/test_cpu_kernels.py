@@ -18,7 +18,9 @@ from training.models import cpu_kernels
 from training.models.text.architectures import ARCHITECTURES
 from training.models.wrappers import autocast_forward
 
-FUSED = [name for name, line in ARCHITECTURES.items() if line.fused_head and not line.causal]  # see test_gpt.py
+FUSED = [
+    name for name, line in ARCHITECTURES.items() if line.registered_attention and not line.causal
+]  # see test_gpt.py
 CASES = [(name, "none") for name in FUSED]
 CASES += [(name, "sop") for name in FUSED if ARCHITECTURES[name].sentence_head]
 

@@ -20,6 +20,7 @@ from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training.objectives.test_packed import losses_and_gradients
 from training.config import NetworkConfig, ObjectiveConfig
 from training.inference.opening import check_export
+from training.models import cpu_kernels
 from training.models.text.folder import open_config, open_pretrained, open_tokenizer
 from training.objectives import build
 
@@ -80,6 +81,19 @@ def test_the_loss_is_that_of_transformers(config: dict[str, Any]) -> None:
     means, weights, _ = losses_and_gradients(built, row)
     assert weights == {"lm": targets.numel()} and targets.numel() == 7 + 2 + 1
     assert means["lm"] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_loss_fused_with_the_head_is_the_same() -> None:
+    plain, fast = objective(), objective()
+    cpu_kernels.speed_up(fast.network, "fp32")
+    assert fast.network.head is not None
+    row = rows(45, 20)
+    (means, weights, gradients), (fast_means, fast_weights, fast_gradients) = (
+        losses_and_gradients(built, row) for built in (plain, fast)
+    )
+    assert fast_means == pytest.approx(means, abs=1e-5) and fast_weights == weights
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(fast_gradients[name], gradient, atol=2e-6, rtol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("architecture", ["bart", "mbart"])

@@ -56,9 +56,10 @@ class Architecture:
     given, so that a sequence learns nothing of its neighbours in a row (tests/training/objectives/test_packed.py shows
     it of each); not so if tokens interact in convolutions or windows. first_position: of a sequence's first token;
     RoBERTa and its kin count from the padding's id on. block: row lengths are rounded up to a multiple of it.
-    fused_head: attention comes from the registry of transformers and the head ends in a linear projection on the
-    vocabulary, so that `training.models.cpu_kernels` applies (tests/training/models/test_cpu_kernels.py shows that it
-    computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. shared_layers: where in its
+    linear_head: the head ends in a linear projection on the vocabulary, whose outputs are the logits.
+    registered_attention: attention comes from the registry of transformers, with as many heads of keys as of queries.
+    On those two `training.models.cpu_kernels` works (its tests show that it computes the same).
+    sentence_head: has a pretraining class with one, for NSP and SOP. shared_layers: where in its
     encoder the groups of layers are that are run `num_hidden_layers` times in all. discriminator: its pretraining class
     tells replaced tokens from others. block_sparse: how its attention skips blocks, if it does. experts: some of its
     feed-forward layers are mixtures of experts (`training.models.experts`). fused_attention: the library has a fused
@@ -70,7 +71,8 @@ class Architecture:
     packable: bool = False
     first_position: int | str = 0
     block: int = 8
-    fused_head: bool = False
+    linear_head: bool = False
+    registered_attention: bool = False
     sentence_head: bool = False
     shared_layers: str = ""
     discriminator: bool = False
@@ -141,25 +143,33 @@ _T5 = {
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "albert": Architecture(
-        packable=True, fused_head=True, sentence_head=True, shared_layers="encoder.albert_layer_groups"
+        packable=True,
+        linear_head=True,
+        registered_attention=True,
+        sentence_head=True,
+        shared_layers="encoder.albert_layer_groups",
     ),
     "bart": Architecture(encoder_decoder=True, settings=_BART),
-    "bert": Architecture(packable=True, fused_head=True, sentence_head=True),
-    "big_bird": Architecture(sentence_head=True, block_sparse=BlockSparse()),
-    "camembert": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
-    "distilbert": Architecture(packable=True, fused_head=True, settings=_DISTILBERT),
-    "electra": Architecture(packable=True, fused_head=True, discriminator=True),
-    "ernie": Architecture(packable=True, fused_head=True, sentence_head=True),
-    "gpt2": Architecture(causal=True, packable=True, fused_head=True, settings=_GPT2),
-    "llama": Architecture(causal=True, packable=True, settings=_LLAMA),
+    "bert": Architecture(packable=True, linear_head=True, registered_attention=True, sentence_head=True),
+    "big_bird": Architecture(linear_head=True, sentence_head=True, block_sparse=BlockSparse()),
+    "camembert": Architecture(packable=True, linear_head=True, registered_attention=True, first_position=AFTER_PADDING),
+    "distilbert": Architecture(packable=True, linear_head=True, registered_attention=True, settings=_DISTILBERT),
+    "electra": Architecture(packable=True, linear_head=True, registered_attention=True, discriminator=True),
+    "ernie": Architecture(packable=True, linear_head=True, registered_attention=True, sentence_head=True),
+    "gpt2": Architecture(causal=True, packable=True, linear_head=True, registered_attention=True, settings=_GPT2),
+    "llama": Architecture(causal=True, packable=True, linear_head=True, settings=_LLAMA),
     "mbart": Architecture(encoder_decoder=True, settings=_BART),
     "mobilebert": Architecture(sentence_head=True),
     "mpnet": Architecture(packable=True, first_position=2),  # whatever the padding's id
     "nystromformer": Architecture(sentence_head=True),
-    "roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
-    "switch_transformers": Architecture(encoder_decoder=True, experts=True, fused_attention=False, settings=_T5),
-    "t5": Architecture(encoder_decoder=True, settings=_T5),
-    "xlm-roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
+    "roberta": Architecture(packable=True, linear_head=True, registered_attention=True, first_position=AFTER_PADDING),
+    "switch_transformers": Architecture(
+        encoder_decoder=True, experts=True, linear_head=True, fused_attention=False, settings=_T5
+    ),
+    "t5": Architecture(encoder_decoder=True, linear_head=True, settings=_T5),
+    "xlm-roberta": Architecture(
+        packable=True, linear_head=True, registered_attention=True, first_position=AFTER_PADDING
+    ),
 }
 
 

@@ -69,7 +69,7 @@ class TextNetwork(nn.Module):
 
     def fuse_loss(self) -> None:
         """Let the vocabulary projection compute the loss, where the architecture's head allows it."""
-        if self.architecture.fused_head:
+        if self.architecture.linear_head:
             self.head = LossHead(self.model.get_output_embeddings())  # type: ignore[operator]
 
     def predicted(
