@@ -172,7 +172,8 @@ def test_noise_reaches_routers_alone_and_in_training_alone() -> None:
     built.mixture.passage.groups = {}
     layer(hidden)
     assert given[0].unique().numel() > 100 and 0.7 <= given[0].min() < given[0].max() <= 1.3
-    assert (given[1] == 1).all()
+    tokens = given[1][given[1].any(1)]  # the others are there for their number
+    assert 0 < len(tokens) <= 6 and (tokens == 1).all()
 
 
 def test_a_step_learns_with_every_expert_and_routers_learn_by_the_gate() -> None:

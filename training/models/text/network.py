@@ -85,17 +85,18 @@ class TextNetwork(nn.Module):
         """−log p [M] of the targets in fp32, whether each is the likeliest [M], and the model's whole output."""
         arguments = self.arguments(sequence, position, inputs)
         targets = len(target_ids)
-        if self.head:  # otherwise matrix products would be planned again for every new number of targets
-            spare = -targets % TARGETS_TO
-            target_positions, target_ids = F.pad(target_positions, (0, spare)), F.pad(target_ids, (0, spare))
-            self.head.targets = target_ids
-        self.keep.positions, self.keep.starts = target_positions, starts
+        # Matrix products are planned again for every new number of targets, and the plans are kept.
+        spare = -targets % TARGETS_TO if input_ids.device.type == "cpu" else 0
+        padded_ids = F.pad(target_ids, (0, spare))
+        if self.head:
+            self.head.targets = padded_ids
+        self.keep.positions, self.keep.starts = F.pad(target_positions, (0, spare)), starts
         output = self.model(input_ids=input_ids, **arguments)
         self.keep.positions = self.keep.starts = None
-        logits = self.logits(output).squeeze(0).float()  # [M, V]; with a fused loss [M, 2]
+        logits = self.logits(output).squeeze(0)[:targets].float()  # [M, V]; with a fused loss [M, 2]
         if self.head:
             self.head.targets = None
-            return logits[:targets, 0], logits[:targets, 1].detach(), output
+            return logits[:, 0], logits[:, 1].detach(), output
         return F.cross_entropy(logits, target_ids, reduction="none"), logits.argmax(-1) == target_ids, output
 
     def arguments(self, sequence: Tensor | None, position: Tensor | None, inputs: Mapping[str, Tensor]) -> Arguments:
@@ -119,7 +120,7 @@ class TextNetwork(nn.Module):
         Not once its loss is fused with the projection, which leaves no logits.
         """
         losses, _, output = self.predicted(**batch)
-        logs = self.logits(output).squeeze(0).float().log_softmax(-1)
+        logs = self.logits(output).squeeze(0)[: len(losses)].float().log_softmax(-1)
         of_ids, ids = logs.topk(min(most, logs.shape[-1]))
         return Guesses(-losses, ids, of_ids)
 

@@ -68,7 +68,7 @@ class ReplacedTokenNetwork(TextNetwork):
         losses, right, output = self.generator.predicted(
             input_ids, target_positions, target_ids, sequence, position, **inputs
         )
-        logits = self.generator.logits(output).squeeze(0)
+        logits = self.generator.logits(output).squeeze(0)[: len(draw)]
         fakes = sampled(logits.detach().float() / self.temperature, draw)
         true_ids = put(input_ids, target_positions, target_ids)
         shown_ids = put(true_ids, target_positions, fakes)
