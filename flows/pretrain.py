@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,7 +31,7 @@ from flows import starting
 from flows.boundary import flow, task
 from flows.machine.environment import prepare
 from flows.machine.signals import terminations_as_interrupts
-from pipeline import dag, downstream, gate, runs
+from pipeline import dag, downstream, gate, runs, side_by_side
 from pipeline.artifact import Artifact
 from pipeline.execute import Execution
 from pipeline.home import Home
@@ -80,6 +81,7 @@ class Session:
     execution: Execution | None = None
     ending: ExitStack = field(default_factory=ExitStack)  # what holds until Prefect knows the end
     told_findings: set[str] = field(default_factory=set)
+    telling: threading.Lock = field(default_factory=threading.Lock)
 
 
 _session: ContextVar[Session] = ContextVar("session")
@@ -169,7 +171,8 @@ def carry_out(name: str) -> State[str]:
     session.observer.start(name)
     artifact, reused = session.execution.carry_out(node, session.observer.callback(name))
     if "pretrain" not in session.execution.artifacts:
-        _tell_findings(session, name)
+        with session.telling:
+            _tell_findings(session, name)
     session.observer.end(name, "reused" if reused else "made", artifact.key)
     status = "Reused" if reused else "Made"
     return Completed(data=artifact.key, name=status, message=f"{status} {artifact.key}")
@@ -203,8 +206,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     try:
         refuse(_findings(recipe, {}, home.downloads))
         with terminations_as_interrupts():  # inside the flow: Prefect has a handler of its own around it
-            for node in nodes:
-                carry_out(node.name)
+            _carry_out_nodes(session.execution, nodes)
         _propose(session, session.execution)
         record.status, status = runs.DONE, "FINISHED"
     except KeyboardInterrupt as error:
@@ -219,6 +221,18 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
         _finish(session, session.execution, record, status)
         _do_not_wait_for_prefect(session)
     return record.public()
+
+
+def _carry_out_nodes(execution: Execution, nodes: Sequence[dag.Node]) -> None:
+    """All nodes, as many jobs at once as the placement allows and there is room for."""
+    placement = execution.recipe.placement
+    most = max(1, min(placement.jobs, sum(node.apart for node in nodes)))
+    execution.where = side_by_side.of_placement(placement, most)
+
+    def bytes_of(node: dag.Node) -> int:
+        return execution.where.bytes_of(dag.inputs_of(node, execution.artifacts))
+
+    side_by_side.carry_out_all(nodes, execution.where, carry_out, bytes_of, log.warning)
 
 
 def _do_not_wait_for_prefect(session: Session) -> None:

@@ -29,7 +29,7 @@ class Node:
     stage: Stage
     config: dict[str, Any]
     inputs: dict[str, str] = field(default_factory=dict)
-    heavy: bool = False  # worth a job of its own on a cluster
+    apart: bool = False  # may be carried out in a process of its own, beside others
     files: Mapping[str, Path] = field(default_factory=dict)  # the user's, by their digests in the config
 
 
@@ -78,7 +78,6 @@ def _pretraining(recipe: Recipe, downloads: Path) -> tuple[list[Node], dict[str,
             pretrain.PRETRAIN,
             pretrain.config(recipe),
             {"shards": "shards", **preprocessor},
-            heavy=True,
             files=start_files(recipe),
         ),
     ]
@@ -91,7 +90,7 @@ def _job(recipe: Experiment, entry: Any, downloads: Path, by_role: Mapping[str, 
     reads = {role: by_role[role] for role in (*downstream.module_of(entry.task).READS, *others) if role in by_role}
     config = downstream.config_of(recipe, entry, downloads)
     files = start_files(recipe) if isinstance(recipe, Recipe) else {}
-    return Node(entry.name, job.JOB, config, reads, heavy=True, files=files)
+    return Node(entry.name, job.JOB, config, reads, apart=True, files=files)
 
 
 def _all(dag: list[Node]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.gate import ENCODER, FINE_TUNED, Candidate
 from pipeline.recipe.recipe import Experiment
 from pipeline.reports.report import read
 from pipeline.runs import Run, numbers
+from pipeline.side_by_side import SideBySide
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
 from pipeline.stages.report import suite_in
@@ -41,6 +43,7 @@ class Execution:
     downloads: Path
     dag: Sequence[Node]
     artifacts: dict[str, Artifact] = field(default_factory=dict)
+    where: SideBySide = field(default_factory=SideBySide)
 
     def __post_init__(self) -> None:
         self.nodes = {node.name: node for node in self.dag}
@@ -105,7 +108,8 @@ class Execution:
                     )
                 steps = config.get("train", {}).get("steps")
                 with following_metrics(context.work / METRICS, child, progress, steps) as logged:
-                    summary = node.stage.run(config, artifacts, out, context)
+                    carry_out = partial(self.where.run, node) if self.where.is_apart(node) else node.stage.run
+                    summary = carry_out(config, artifacts, out, context)
                 # What was logged step by step is not logged again.
                 unlogged = {name: value for name, value in _charts(node, summary).items() if name not in logged}
                 child.metrics(unlogged, step=int(summary.get("step", 0)))

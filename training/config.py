@@ -289,6 +289,9 @@ class PlacementConfig(Settings):
     """Where to compute; auto: on GPUs if there are any."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads per worker; null: the machine's cores divided by its workers."""
+    jobs: int = Field(default=1, ge=1)
+    """Most downstream jobs at once, each in a process of its own with its share of the cores, where memory holds them;
+    with `ray_address` on hosts of the cluster, else on this machine, whose GPU they share."""
     offload_optimizer: Literal["cpu", "nvme"] | None = None
     """Keep optimizer state in host memory (ZeRO 2 or 3) or on a local disk (ZeRO 3)."""
     offload_parameters: Literal["cpu", "nvme"] | None = None

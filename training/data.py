@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.order import Order, OrderCorpus, rank_slice
@@ -170,6 +171,19 @@ class BatchSplit:
     global_batch: int
     num_parts: int
     worker: Worker
+
+    def check(self, group_rows: int) -> None:
+        """UserError where a worker would be without a row, or rows that are learned from together would be parted."""
+        parts = f"train.global_batch: {self.global_batch} rows in {self.num_parts} micro-batches"
+        if self.global_batch // self.num_parts < self.worker.world:
+            raise UserError(
+                f"{parts} leave some of {self.worker.world} workers without a row; raise it or lower placement.workers."
+            )
+        if any(count % group_rows for by_rank in self.counts(0, self.global_batch) for count in by_rank):
+            raise UserError(
+                f"{parts} on {self.worker.world} workers cut groups of {group_rows} rows, which are learned from "
+                f"together; make the rows of a worker's micro-batch a multiple of {group_rows}."
+            )
 
     def samples(self, step: int) -> list[np.ndarray]:
         """Sample numbers of this worker in a step, one array per micro-batch."""

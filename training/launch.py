@@ -97,13 +97,19 @@ def stop_ray() -> None:
     local_ray.stop()
 
 
+def takes_gpus(placement: PlacementConfig) -> bool:
+    """Whether workers compute on GPUs of the cluster that was joined."""
+    import ray
+
+    return placement.device == "cuda" or (placement.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+
+
 def _run_on_ray(job: Job) -> dict[str, Any]:
     ensure_ray(job.placement)
-    import ray
     from ray.train import TrainingFailedError
 
     placement, work = job.placement, Path(job.work)
-    gpu = placement.device == "cuda" or (placement.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    gpu = takes_gpus(placement)
     needs = room.needs_of(placement, gpu)
     room.check(placement, needs)
     watch = partial(room.watch, placement, needs, work / FORMED)

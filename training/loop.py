@@ -75,18 +75,7 @@ class Training:
         self.precision = resolve_precision(self.config.precision, self.worker.device.type)
         num_parts = micro_batches(self.config.global_batch, self.worker.world, self.placement.micro_batch)
         self.split = BatchSplit(self.config.global_batch, num_parts, self.worker)
-        if self.config.global_batch // num_parts < self.worker.world:
-            raise UserError(
-                f"train.global_batch: {self.config.global_batch} rows in {num_parts} micro-batches leave some of "
-                f"{self.worker.world} workers without a row; raise it or lower placement.workers."
-            )
-        rows = self.objective.group_rows
-        if any(count % rows for by_rank in self.split.counts(0, self.config.global_batch) for count in by_rank):
-            raise UserError(
-                f"train.global_batch: {self.config.global_batch} rows in {num_parts} micro-batches on "
-                f"{self.worker.world} workers cut groups of {rows} rows, which are learned from together; make the "
-                f"rows of a worker's micro-batch a multiple of {rows}."
-            )
+        self.split.check(self.objective.group_rows)
         refusal = self.objective.refuses(self.placement.zero)
         if refusal:
             raise UserError(refusal)

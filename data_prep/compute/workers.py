@@ -99,12 +99,17 @@ def _on_processes(
         ) from None
 
 
-def _begin(parent: int) -> None:
-    """Initialise a worker: leave Ctrl-C to the parent, and end with it."""
+def end_with(parent: int) -> None:
+    """Have this process leave Ctrl-C to its parent, and end with the thread of it that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # the parent ended before this point
         os._exit(1)
+
+
+def _begin(parent: int) -> None:
+    """Initialise a worker."""
+    end_with(parent)
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # one core per process
     sys.meta_path.insert(0, _NoPandas())
     log_legibly()
@@ -127,7 +132,7 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str, folder:
     shared = cluster.Shared.mark(folder) if folder else None
     # Ray's own retries cover lost nodes; exceptions of the function itself are raised here. `future` waits outside
     # Ray's core, in which a signal's exception would be lost.
-    remote: Any = ray.remote(num_cpus=1, max_retries=3, scheduling_strategy="SPREAD")(_call)
+    remote: Any = ray.remote(num_cpus=1, max_retries=3, scheduling_strategy="SPREAD")(called)
     waiting: deque[Any] = deque()
     try:
         for job in jobs:
@@ -149,7 +154,8 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str, folder:
 
 
 @safe_errors  # Ray writes them to its logs
-def _call(function: Callable[[J], R], job: J, shared: cluster.Shared | None, umask: int) -> R:
+def called(function: Callable[[J], R], job: J, shared: cluster.Shared | None, umask: int) -> R:
+    """`function(job)` on a host of a cluster, once it sees what all hosts share."""
     os.umask(umask)  # Ray was started by somebody's shell
     log_legibly()
     if shared is not None:
