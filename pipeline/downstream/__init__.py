@@ -52,6 +52,7 @@ JOBS = {
     "word-vectors": "pipeline.downstream.word_vectors.job",
     "alignment": "pipeline.downstream.languages.alignment",
     "token-translation": "pipeline.downstream.languages.token_translation",
+    "probe": "pipeline.downstream.probing.job",
 }
 
 

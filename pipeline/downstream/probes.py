@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 BATCH = 1024
@@ -28,12 +30,16 @@ def knn_accuracy(
 
 def linear_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
     """Accuracy of logistic regression on standardised features."""
+    return float(fitted_linear(train, labels).score(test, truth))
+
+
+def fitted_linear(train: np.ndarray, labels: np.ndarray, C: float = 1.0, max_iter: int = 2000) -> Any:  # noqa: N803
+    """Logistic regression on standardised features, as a fitted pipeline of scikit-learn, whose names these are."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return float(probe.fit(train, labels).score(test, truth))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=max_iter)).fit(train, labels)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -15,19 +15,37 @@ from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.checks import WEIGHTED
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some
 from pipeline.downstream.fine_tune.heads import Predicted
-from pipeline.downstream.fine_tune.job import Config
 
 Method = Callable[..., list[Any]]
 """(data, training examples, test examples) ↦ answers; those of `WEIGHTED` take `weights` of labels, too."""
 
 
-def cells(job: Config, seed: int, data: Labelled) -> list[dict[str, Any]]:
+class Compares(Protocol):
+    """What baselines need of a job that compares networks with them."""
+
+    @property
+    def baselines(self) -> Sequence[str]: ...
+
+    @property
+    def label_counts(self) -> Sequence[int]: ...
+
+    @property
+    def seeds(self) -> int: ...
+
+    @property
+    def test_rows(self) -> int | None: ...
+
+    @property
+    def class_weights(self) -> Literal["balanced"] | Mapping[str, float] | None: ...
+
+
+def cells(job: Compares, seed: int, data: Labelled) -> list[dict[str, Any]]:
     """Scores of the baselines on the same draws."""
     test = some(data.splits[data.reported], job.test_rows, seed)
     return [_cell(job, name, labels, seed, data, test) for name in job.baselines for labels in job.label_counts]
 
 
-def _cell(job: Config, name: str, labels: int, seed: int, data: Labelled, test: Sequence[Example]) -> dict[str, Any]:
+def _cell(job: Compares, name: str, labels: int, seed: int, data: Labelled, test: Sequence[Example]) -> dict[str, Any]:
     train, by_seed = data.splits["train"], []
     for number in range(job.seeds):
         chosen = [train[i] for i in drawn(len(train), labels, seed, number)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from data_prep.errors import UserError, choices
 from data_prep.labelled import checks
@@ -118,7 +118,17 @@ def check_labels(job: Config, data: Findings) -> None:
             )
 
 
-def read(job: Config, cleaning: Cleaning) -> Findings:
+class ReadsLabels(Protocol):
+    """A job that reads labelled data. written: whether answers are written as texts."""
+
+    @property
+    def data(self) -> LabelledConfig: ...
+
+    @property
+    def written(self) -> bool: ...
+
+
+def read(job: ReadsLabels, cleaning: Cleaning) -> Findings:
     """What the user's files hold. They are read once, unless they change."""
     about = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in job.data.files())
     return _read(job.data.model_dump_json(), about, cleaning, job.written)
