@@ -1,4 +1,4 @@
-"""A folder with an empty file for each that a suite names, so that recipes of suites load."""
+"""What packaged recipes need of the user, so that they load: a suite's folder of empty files, parallel texts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ def touch(suite: str, folder: Path) -> None:
 
 
 def settings_of(recipe: str, folder: Path) -> list[str]:
-    """What a packaged recipe needs to load: of a suite, a folder with its files."""
-    section = read(recipe)[0].get("suite")
+    """What a packaged recipe needs to load: of a suite, a folder with its files; of parallel texts, their file."""
+    values = read(recipe)[0]
+    section = values.get("suite")
     if section is None:
-        return []
+        lacking = [number for number, job in enumerate(values.get("downstream", ()))
+                   if job.get("sentences", {}).get("path", "") is None]  # fmt: skip
+        return [f"downstream.{number}.sentences.path={json.dumps(str(folder / 'pairs.tsv'))}" for number in lacking]
     touch(section["name"], folder)
     return [f"suite.folder={json.dumps(str(folder))}"]

@@ -3,7 +3,7 @@
     tokens ─► layers 1 … l ─► + shift ─► layers l + 1 … ─► head on the vocabulary ─► the likeliest token of each place
 
 Nothing is masked: without a shift it gives back most of what it is shown. The shift is added in all places; layer 0 is
-the embeddings. That turns texts of one language into tokens of another (Liu et al. 2020, arXiv:2010.10041, section 3).
+the embeddings. That turns texts of one language into tokens of another (Liu et al. 2020, arXiv:2010.10041).
 """
 
 from __future__ import annotations

@@ -71,14 +71,15 @@ class Trials:
 
     def run(self) -> list[ModelScores]:
         """What each model finds, each baseline, and candidates in random order."""
-        of_models = []
-        for number, name in enumerate(self.models.names):
-            self.context.progress(f"vectors of {name}", number / len(self.models.names))
-            of_models.append(once(self.context, {"model": name}, lambda name=name: self._of_model(name), _save, _open))
+        of_models = [
+            once(self.context, {"model": name}, lambda name=name: self._of_model(name), _save, _open)
+            for name in self.models.names
+        ]
         baselines = [ModelScores(name, "baseline", list(self._of_baseline()), {}) for name in self.job.baselines]
         return [*of_models, *baselines, ModelScores(CHANCE, CHANCE, list(self._of_chance()), {})]
 
     def _of_model(self, name: str) -> ModelScores:
+        self.context.progress(f"vectors of {name}", self.models.names.index(name) / len(self.models.names))
         opened = self.models.open(name, self.job.length)
         scores, cut = [], {}
         for unit, texts in self.texts.items():

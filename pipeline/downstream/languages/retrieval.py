@@ -52,7 +52,7 @@ def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def centred(vectors: np.ndarray) -> np.ndarray:
-    """Vectors without the mean of all, which is what a language has of its own (Libovický et al. 2020, section 3.1)."""
+    """Vectors without the mean of all, which is what a language has of its own (Libovický et al. 2020)."""
     return vectors - vectors.mean(0)
 
 

@@ -6,7 +6,7 @@
 No pairs are learned from: a language's mean is that of texts that are not asked about, each text being the mean of its
 tokens ([CLS] left out). Of what is read in the places of a text's pieces are told
 
-    converted    tokens of the target language alone, of all that are not of both (section 3.2)
+    converted    tokens of the target language alone, of all that are not of both languages
                  |y ∈ T \\ S| / (|y| − |y ∈ S ∩ T|), S and T the tokens of the means' texts in either language
     BLEU-1       without brevity penalty: the share of tokens that are in the translation, each as often as there
     unchanged    the share of places in which the text's own token is read

@@ -1,4 +1,4 @@
-"""Control labels: each word type has one, wherever it stands (Hewitt & Liang 2019, section 2.2)."""
+"""Control labels: each word type has one, wherever it stands (Hewitt & Liang 2019)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 Rows with one label are the pooled vectors of their tokens, words the vector of their first piece, both as in
 fine-tuning, with its draws of training rows. Validation rows choose a layer; others are reported.
 
-A probe may learn by heart what it is asked. Its control task says how well it does so (Hewitt & Liang 2019, section 2):
+A probe may learn by heart what it is asked. Its control task says how well it does so (Hewitt & Liang 2019):
 each word type has one label, drawn from those of the training rows, wherever it stands. Selectivity is the accuracy of
 the task less that of the control. Rows with one label have no words in common to learn by heart, and no control.
 
