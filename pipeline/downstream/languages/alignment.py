@@ -3,10 +3,10 @@
     parallel sentences ─► mean of all tokens' vectors ─┐                 ┌─ as they are ────────────────┐
     pairs of words ─► mean of the pieces' vectors ─────┴─► each layer ───┴─ without the language's mean ─┴─► cosines
 
-Each text is looked for among all texts of the other language, in both directions: mean reciprocal rank (of words: Liu et
-al. 2020, arXiv:2004.09205), and the share that is found first (Tatoeba in XTREME, Hu et al. 2020, asks with English
-texts alone). A language's mean is that of the vectors that are compared, without their pairs
-(Libovický et al. 2020). Words stand alone, without context.
+Each text is looked for among all texts of the other language, in both directions: mean reciprocal rank (of words by Liu
+et al. 2020, arXiv:2004.09205), and the share that is found first (Tatoeba in XTREME, Hu et al. 2020, which asks with
+English texts alone). A language's mean is that of the vectors that are compared, without their pairs (Libovický et al.
+2020). Words stand alone, without context.
 
 Beside it: random weights, TF-IDF of character n-grams, chance, and other networks, such as one of early in pretraining.
 """
