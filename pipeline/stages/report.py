@@ -13,7 +13,7 @@ from urllib.parse import quote
 from data_prep.kinds import kind_of
 from data_prep.legible import escaped, prose
 from pipeline.artifact import TABLES, Artifact
-from pipeline.downstream.fine_tune import suite as of_suite
+from pipeline.downstream.fine_tune.reports import suite as of_suite
 from pipeline.recipe import suite as suites
 from pipeline.recipe.recipe import Experiment
 from pipeline.reports import expert_use, findings, tables

@@ -10,8 +10,8 @@ default it is the package minilm. The others:
 * `dynamic`: the same with batches padded to their longest row.
 
 All have AdamW with decay 0.01, a linear schedule, dropout 0.1, batches of 32 and the same rate. Samples per second are
-those of all steps but the first WARM_UP; scores are accuracies on all rows of `dev.tsv`. Every measurement is a process
-of its own on all cores; rounds alternate between ways, and medians are told.
+those of all steps but the first WARM_UP; scores are accuracies on rows of `dev.tsv`, by default all. Every measurement
+is a process of its own on all cores; rounds alternate between ways, and medians are told.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BATCH, LENGTH, LR, WINDOW, WARM_UP = 32, 128, 5e-5, 32, 3
 Rows = list[tuple[str, int]]
 
 
-def read(file: Path, most: int | None) -> Rows:
+def read(file: Path, most: int) -> Rows:
     """Sentences and labels of a file of SST-2."""
     lines = file.read_text(encoding="utf-8").splitlines()[1:][:most]
     return [(sentence, int(label)) for sentence, label in (line.rsplit("\t", 1) for line in lines)]
@@ -190,7 +190,15 @@ def _trainer(
 
 
 def measure(way: str, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
-    arguments = [way, str(asked.folder), str(asked.network), str(asked.rows), str(asked.epochs), str(seed)]
+    arguments = [
+        way,
+        str(asked.folder),
+        str(asked.network),
+        str(asked.rows),
+        str(asked.dev_rows),
+        str(asked.epochs),
+        str(seed),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name, "one", *arguments], capture_output=True, text=True, check=False
     )
@@ -220,6 +228,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--network", type=Path)
     parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--dev-rows", type=int, default=872)
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", type=lambda text: text.split(","), default=list(WAYS))
@@ -240,9 +249,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["one", way, folder, network, rows, epochs, seed]:
+        case ["one", way, folder, network, rows, dev_rows, epochs, seed]:
             train = read(Path(folder) / "train.tsv", int(rows))
-            dev = read(Path(folder) / "dev.tsv", None)
+            dev = read(Path(folder) / "dev.tsv", int(dev_rows))
             print(json.dumps(measured(way, Path(network), train, dev, float(epochs), int(seed))))
         case _:
             main()

@@ -254,8 +254,9 @@ def run(
     data or unknown baselines. Fine-tuning is BERT's (Devlin et al. 2019, section 3.2).
     """
     from pipeline.downstream import predictions_file
-    from pipeline.downstream.fine_tune import answered, baselines, exported, report
+    from pipeline.downstream.fine_tune import answered, baselines, exported
     from pipeline.downstream.fine_tune.attributions import shown as attributed
+    from pipeline.downstream.fine_tune.reports import report
     from pipeline.downstream.fine_tune.trials import Trials
     from training.inference.opening import is_served
 

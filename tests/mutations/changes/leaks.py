@@ -237,17 +237,17 @@ CHANGES = [
     ),
     Change(
         "a tie is a win of pretraining",
-        "pipeline/downstream/fine_tune/report.py",
+        "pipeline/downstream/fine_tune/reports/report.py",
         "sum(d > 0 for d in differences)",
         "sum(d >= 0 for d in differences)",
-        (f"{JOBS}/fine_tune/test_report.py::test_a_difference_is_clear_beyond_its_spread_and_a_tie_is_no_win",),
+        (f"{JOBS}/fine_tune/reports/test_report.py::test_a_difference_is_clear_beyond_its_spread_and_a_tie_is_no_win",),
     ),
     Change(
         "an encoder is proposed by its score with the fewest labels",
-        "pipeline/downstream/fine_tune/report.py",
+        "pipeline/downstream/fine_tune/reports/report.py",
         "    num_labels = max(job.label_counts)\n    cell = next",
         "    num_labels = min(job.label_counts)\n    cell = next",
-        (f"{JOBS}/fine_tune/test_report.py::test_the_encoder_is_proposed_by_its_score_with_the_most_labels",),
+        (f"{JOBS}/fine_tune/reports/test_report.py::test_the_encoder_is_proposed_by_its_score_with_the_most_labels",),
     ),
     Change(
         "rows without a label count as anomalies",

@@ -20,12 +20,13 @@ from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
 from data_prep.tokens.tokenizers import load as load_tokenizer
 from pipeline.downstream import labelled_scores, predictions_file
-from pipeline.downstream.fine_tune import baselines, checks, metrics, report
+from pipeline.downstream.fine_tune import baselines, checks, metrics
 from pipeline.downstream.fine_tune.checks import BASELINES
 from pipeline.downstream.fine_tune.examples import drawn, some, stream_of
 from pipeline.downstream.fine_tune.exported import open_fine_tuned
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import Config, needs, settings
+from pipeline.downstream.fine_tune.reports import report
 from pipeline.downstream.fine_tune.scoring import TEST_BATCH, scores_of
 from pipeline.downstream.fine_tune.trials import SELECTION
 from pipeline.recipe.load import load as load_recipe

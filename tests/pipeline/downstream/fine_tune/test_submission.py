@@ -14,9 +14,9 @@ from data_prep.labelled.examples import Example
 from data_prep.labelled.suite import open_suite
 from data_prep.labelled.task import TaskFile, task_of
 from data_prep.tokens.cleaning import Cleaning
-from pipeline.downstream.fine_tune import report
 from pipeline.downstream.fine_tune.exported import open_fine_tuned
 from pipeline.downstream.fine_tune.job import Config, needs
+from pipeline.downstream.fine_tune.reports import report
 from pipeline.downstream.fine_tune.submission import write
 from pipeline.downstream.labelled_scores import named_as
 from pipeline.reports.report import read

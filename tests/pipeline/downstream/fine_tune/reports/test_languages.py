@@ -9,8 +9,8 @@ import pytest
 
 from data_prep.labelled import checks
 from data_prep.labelled.examples import Example, Labelled
-from pipeline.downstream.fine_tune import languages, report, suite
 from pipeline.downstream.fine_tune.examples import some
+from pipeline.downstream.fine_tune.reports import languages, report, suite
 from pipeline.reports.report import Report, Table
 
 

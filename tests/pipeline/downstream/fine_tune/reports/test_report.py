@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from data_prep.labelled.files import Labelled
-from pipeline.downstream.fine_tune import protocol, report
 from pipeline.downstream.fine_tune.job import Config
+from pipeline.downstream.fine_tune.reports import protocol, report
 from pipeline.reports.report import Report
 from tests.pipeline.job_checks import assert_announced
 from training.models.adapters import AdaptersConfig

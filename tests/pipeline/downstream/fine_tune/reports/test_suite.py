@@ -14,8 +14,9 @@ from rich.console import Console
 from data_prep.labelled.examples import Example, Labelled
 from data_prep.labelled.suite import read_suite
 from flows.show.summary import summarise
-from pipeline.downstream.fine_tune import metrics, suite
+from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.heads import Predicted
+from pipeline.downstream.fine_tune.reports import suite
 from pipeline.downstream.metrics.suite import glue_score
 from pipeline.home import Home
 from pipeline.reports.report import Report, Table, page, write

@@ -12,10 +12,10 @@ from data_prep.labelled.examples import Labelled
 from pipeline import gate
 from pipeline.artifact import MODEL
 from pipeline.downstream import labelled_scores, predictions_file
-from pipeline.downstream.fine_tune import languages, protocol
 from pipeline.downstream.fine_tune.examples import some
 from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, PRETRAINED, SCRATCH, Config
 from pipeline.downstream.fine_tune.metrics import main_metric
+from pipeline.downstream.fine_tune.reports import languages, protocol
 from pipeline.gate import ENCODER, Candidate
 from pipeline.reports import data as figures
 from pipeline.reports.report import Figure, Report, Table
