@@ -169,7 +169,11 @@ def carry_out(name: str) -> State[str]:
     assert session.execution is not None
     node = session.execution.nodes[name]
     session.observer.start(name)
-    artifact, reused = session.execution.carry_out(node, session.observer.callback(name))
+    try:
+        artifact, reused = session.execution.carry_out(node, session.observer.callback(name))
+    except Exception:
+        session.observer.end(name, "failed")  # now: others that have begun may go on for long
+        raise
     if "pretrain" not in session.execution.artifacts:
         with session.telling:
             _tell_findings(session, name)

@@ -18,6 +18,7 @@ from pipeline.dag import Node
 from pipeline.side_by_side import COPIES, PROCESS, SideBySide, carry_out_all
 from pipeline.stage import Context, Stage
 from pipeline.store.store import Store
+from training.cluster import local_ray
 
 SECONDS = 60.0  # that one waits for the other at most
 
@@ -153,3 +154,22 @@ def test_networks_that_are_read_count_and_what_another_took() -> None:
     assert where.bytes_of(inputs) == PROCESS + COPIES * 100
     where.peak = 5 * PROCESS
     assert where.bytes_of(inputs) == 5 * PROCESS
+
+
+@pytest.mark.slow  # Ray takes seconds to start
+def test_two_jobs_overlap_as_tasks_of_a_cluster(tmp_path: Path) -> None:
+    folder = tmp_path / "met"
+    folder.mkdir()
+    both = [node(name, folder=str(folder), group=2) for name in ("first", "second")]
+    store, said = Store(tmp_path / "store"), list[Any]()
+    local_ray.start(2)
+    try:
+        made = carried_out(both, SideBySide(most=2, needs={"CPU": 1.0}), store, said)
+        with pytest.raises(UserError, match="the labels are missing; name a file"):
+            carried_out([node("bad", fail), node("worse", fail)], SideBySide(most=2, needs={"CPU": 1.0}), store)
+    finally:
+        local_ray.stop()
+    pids = {artifact.summary["pid"] for artifact in made.values()}
+    assert len(pids) == 2 and os.getpid() not in pids
+    assert {artifact.summary["omp"] for artifact in made.values()} == {"1"}
+    assert {("first has begun", 0.5, "odd"), ("second has begun", 0.5, "odd")} <= {tuple(line) for line in said}
