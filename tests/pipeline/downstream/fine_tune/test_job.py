@@ -37,6 +37,7 @@ from tests.pipeline import tiny
 from tests.training.inference import writers
 from training.data import MemoryTable
 from training.inference.networks.text import open_trainable
+from training.models import adapters
 from training.objectives.fine_tuning import FineTuning
 
 SPLITS: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
@@ -317,6 +318,26 @@ def test_weights_of_labels_that_there_are_not_are_refused(recipe: Any, tmp_path:
     assert (".class_weights", "are of classification and tagging, and task is regression; leave them out") in list(
         needs(recipe, job)
     )
+
+
+def test_baselines_with_weights_of_labels_have_keys_of_their_own(recipe: Any, tmp_path: Path) -> None:
+    path = rows_of(tmp_path / "rows.jsonl", **GOOD)
+    asked = {"task": "classification", "class_weights": "balanced"}
+    both, one = ("majority", "tfidf"), ("majority",)
+    weighted = [settings(recipe, _job(path, **asked, baselines=list(names)), tmp_path) for names in (both, one)]
+    assert weighted[0]["weighted"] == ["tfidf"] and "weighted" not in weighted[1]
+    assert "weighted" not in settings(recipe, _job(path, task="classification", baselines=list(both)), tmp_path)
+
+
+def test_adapters_that_cannot_be_made_are_found_before_training(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = rows_of(tmp_path / "rows.jsonl", **GOOD)
+    monkeypatch.setattr(adapters, "missing", lambda: "need peft; install it")
+    with pytest.raises(UserError, match=r"downstream \S+: adapters: need peft; install it\."):
+        checked(recipe, path, adapters={"rank": 4})
+    job = _job(path, adapters={"rank": 4}, models=["scratch", "frozen"], task="classification", baselines=[])
+    assert [where for where, _ in needs(recipe, job)] == [".adapters"]
 
 
 def test_files_that_are_not_there_are_found_before_training(recipe: Any, tmp_path: Path) -> None:
