@@ -34,7 +34,7 @@ def _weights(job: Config) -> str:
     if isinstance(job.class_weights, dict):
         text = f"labels weighted: {', '.join(f'{label} {weight:g}' for label, weight in job.class_weights.items())}"
     alike = [name for name in job.baselines if name not in WEIGHTED]
-    return f"{text} (not by {' and '.join(alike)}, which have no loss)" if alike else text
+    return f"{text} (without effect on {' and '.join(alike)})" if alike else text
 
 
 def padding(cells: Sequence[Mapping[str, Any]]) -> str:

@@ -82,7 +82,7 @@ def test_how_long_networks_were_trained_is_said_by_model_and_number_of_labels(tm
     named = plain.model_copy(update={"class_weights": {"X": 2.0}})
     assert protocol.description(named) == "7 steps for every network; labels weighted: X 2"
     beside = named.model_copy(update={"baselines": ["majority", "unigram", "window"]})
-    assert protocol.description(beside).endswith("X 2 (not by majority and unigram, which have no loss)")
+    assert protocol.description(beside).endswith("X 2 (without effect on majority and unigram)")
     assert protocol.padding(cells) == ""
     cells[0]["padding"], cells[1]["padding"] = 0.124, 0.076
     assert protocol.padding(cells) == "Of all positions in training, 8–12 % are padding."
