@@ -114,6 +114,9 @@ class FrozenModels:
 
     def title(self, name: str) -> str:
         """What tables call a network."""
+        if name == SCRATCH:
+            own = self.titles.get(PRETRAINED)
+            return f"{own} from random weights" if own else "random weights"
         return self.titles.get(name) or (name if name in OWN else Path(name).name)
 
     def open(self, name: str, length: int | None = None) -> Opened:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.downstream.frozen_models import OWN, PRETRAINED, SCRATCH, FrozenModels
+from pipeline.downstream.frozen_models import OWN, PRETRAINED, FrozenModels
 from pipeline.downstream.languages.alignment import Config
 from pipeline.downstream.languages.alignment_trials import CHANCE, NO_LAYER, ModelScores, Score
 from pipeline.downstream.languages.parallel import Parallel
@@ -16,8 +16,8 @@ from pipeline.reports.data import COLOURS, new_axes, save
 from pipeline.reports.report import Figure, Report, Table
 
 GROWTH = "growth.png"
-_CALLED = {SCRATCH: "random weights", "tfidf": "TF-IDF of character n-grams"}
-_STYLES = {"baseline": "--", CHANCE: ":"}
+_CALLED = {"tfidf": "TF-IDF of character n-grams"}
+_STYLES = {"baseline": {"linestyle": "--"}, CHANCE: {"linewidth": 0.8}}
 
 
 class Mean(NamedTuple):
@@ -73,9 +73,6 @@ def build(
 
 
 def _called(of: ModelScores, models: FrozenModels) -> str:
-    own = f"{models.title(PRETRAINED)}, random weights" if models.title(PRETRAINED) != PRETRAINED else ""
-    if of.model == SCRATCH and of.kind == "network":
-        return own or _CALLED[SCRATCH]
     return models.title(of.model) if of.kind == "network" else _CALLED.get(of.model, of.model)
 
 
@@ -159,7 +156,7 @@ def _by_layer(results: _Results, unit: str, folder: Path) -> Figure:
         axes.plot(numbers, [mean.mrr for mean in means], color=colour, linestyle=":", marker="o", markersize=3)
     for of in results.models:
         if of.kind != "network":
-            axes.axhline(results.layers[unit, of.model][0].mrr, color="grey", linestyle=_STYLES[of.kind],
+            axes.axhline(results.layers[unit, of.model][0].mrr, color="grey", **_STYLES[of.kind],
                          label=results.called[of.model])  # fmt: skip
     axes.plot([], [], color="black", linestyle=":", label="with languages' means")
     axes.set_ylim(0, 1.02)

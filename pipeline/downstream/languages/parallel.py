@@ -10,7 +10,8 @@ A row may lack a language: then it says nothing about that one, and is counted. 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ class ParallelConfig(Settings):
     """By language, files whose rows say the same: tables, or with any other name a text a line."""
     languages: list[str] = Field(default=[])
     """The columns of `path` that are languages; empty: all of `columns`."""
+    pivot: str | None = None
+    """The language that each other one is paired with; null: every two languages are a pair."""
     columns: list[str] = Field(default=[])
     """Names of the columns of tables without a header."""
     column: str | None = None
@@ -68,12 +71,14 @@ class ParallelConfig(Settings):
         for name in self.languages:
             if self.columns and name not in self.columns:
                 raise ValueError(f"languages: {name!r} is none of columns; {choices(name, self.columns)}")
+        if self.pivot is not None and self.pivot not in self.named:
+            raise ValueError(f"pivot: {self.pivot!r} is no language of these; {choices(self.pivot, self.named)}")
         return self
 
     @property
     def named(self) -> list[str]:
-        """The languages, the first of which others are paired with."""
-        return list(self.files) or self.languages or self.columns
+        """The languages, in an order of their own: that of `files` is not kept in keys."""
+        return sorted(self.files) or self.languages or self.columns
 
     def paths(self) -> list[Path]:
         """The user's files."""
@@ -103,10 +108,17 @@ class Parallel:
     languages: tuple[str, ...]
     rows: Sequence[dict[str, tuple[str, ...]]]
     notes: tuple[str, ...] = ()
+    pivot: str | None = None
+
+    def ends(self) -> list[tuple[str, str]]:
+        """The languages of each pair."""
+        if self.pivot is None:
+            return list(combinations(self.languages, 2))
+        return [(self.pivot, other) for other in self.languages if other != self.pivot]
 
     def pairs(self) -> list[Pair]:
-        """The first language with each of the others. UserError where a pair has no row."""
-        return [self.pair(self.languages[0], other) for other in self.languages[1:]]
+        """The texts of each pair of languages. UserError where a pair has no row."""
+        return [self.pair(*ends) for ends in self.ends()]
 
     def pair(self, first: str, second: str) -> Pair:
         """UserError where no row has both languages."""
@@ -126,12 +138,12 @@ class Parallel:
     def some(self, limit: int | None, seed: int) -> tuple[Parallel, Parallel]:
         """A keyed sample of rows, in their order, and the others; without a limit all rows, and none."""
         if limit is None or limit >= len(self.rows):
-            return self, Parallel(self.languages, [], self.notes)
+            return self, replace(self, rows=[])
         chosen = set(permute(np.arange(limit), len(self.rows), key(seed, "parallel texts")).tolist())
         parts: tuple[list[dict[str, tuple[str, ...]]], list[dict[str, tuple[str, ...]]]] = ([], [])
         for number, row in enumerate(self.rows):
             parts[number not in chosen].append(row)
-        return Parallel(self.languages, parts[0], self.notes), Parallel(self.languages, parts[1], self.notes)
+        return replace(self, rows=parts[0]), replace(self, rows=parts[1])
 
     def texts(self, language: str) -> list[str]:
         """All texts of a language, each once."""
@@ -147,7 +159,7 @@ def load(config: ParallelConfig, cleaning: Cleaning) -> Parallel:
         rows_of_cells = list(_cells(Path(config.path).expanduser(), asked, reading))
         columns = [[cells[number] for cells in rows_of_cells] for number in range(len(languages))]
     else:
-        columns = [list(_column(Path(path).expanduser(), config, reading)) for path in config.files.values()]
+        columns = [list(_column(Path(config.files[name]).expanduser(), config, reading)) for name in languages]
     counts = dict(zip(languages, map(len, columns), strict=True))
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
@@ -158,7 +170,7 @@ def load(config: ParallelConfig, cleaning: Cleaning) -> Parallel:
         {name: _texts(cell, config.synonyms, cleaning) for name, cell in zip(languages, cells, strict=True)}
         for cells in zip(*columns, strict=True)
     ]
-    return Parallel(languages, rows, tuple(reading.remarks()))
+    return Parallel(languages, rows, tuple(reading.remarks()), config.pivot)
 
 
 def _texts(cell: str, synonyms: str, cleaning: Cleaning) -> tuple[str, ...]:

@@ -119,9 +119,9 @@ def check_fills(folder: Path) -> None:
 
 def split(job: Config, texts: Parallel, seed: int) -> tuple[Parallel, Parallel]:
     """Rows that are asked about, and those that give means. UserError where too few are left for a mean."""
-    pairs = texts.pairs()
+    texts.pairs()
     asked, others = texts.some(job.rows, seed)
-    for language in (pairs[0].first, *(pair.second for pair in pairs)):
+    for language in texts.languages:
         if (left := len(others.texts(language))) < FEWEST:
             raise UserError(
                 f"downstream {job.name}: rows: {job.rows:,} of {len(texts.rows):,} are asked about, which leaves "

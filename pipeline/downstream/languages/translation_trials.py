@@ -92,8 +92,7 @@ class Trials:
     def __init__(self, job: Config, models: FrozenModels, cleaning: Cleaning, context: Context) -> None:
         self.job, self.models, self.context = job, models, context
         self.asked, self.others = split(job, parallel.load(job.sentences, cleaning), models.seed)
-        first, *rest = self.asked.languages
-        self.directions = [ends for other in rest for ends in ((first, other), (other, first))]
+        self.directions = [ends for first, second in self.asked.ends() for ends in ((first, second), (second, first))]
 
     def run(self) -> list[ModelCells]:
         """What each model reads."""

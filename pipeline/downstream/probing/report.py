@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.labelled.examples import Labelled
 from pipeline.downstream.fine_tune import metrics
-from pipeline.downstream.frozen_models import OWN, PRETRAINED, SCRATCH, FrozenModels
+from pipeline.downstream.frozen_models import OWN, PRETRAINED, FrozenModels
 from pipeline.downstream.probing.job import Config
 from pipeline.downstream.probing.trials import ModelProbes, Probe
 from pipeline.reports.data import COLOURS, new_axes, save
@@ -57,7 +57,7 @@ def build(
     """Draws into `folder`. baselines: cells as `fine_tune.baselines` has them."""
     metric = metrics.main_metric(data)
     layers = {of.model: _layers(of) for of in models}
-    titles = {name: _title(name, names) for name in layers}
+    titles = {name: names.title(name) for name in layers}
     has_control = any(layer.control for layer in layers[models[0].model])
     figures = [_curve(job, metric, layers, titles, baselines, folder)]
     if has_control:
@@ -86,13 +86,6 @@ def build(
 def _layers(of: ModelProbes) -> list[_Layer]:
     numbers = dict.fromkeys(probe.layer for probe in of.probes)
     return [_Layer(number, [probe for probe in of.probes if probe.layer == number]) for number in numbers]
-
-
-def _title(name: str, names: FrozenModels) -> str:
-    if name == SCRATCH:
-        own = names.title(PRETRAINED)
-        return "random weights" if own == PRETRAINED else f"{own}, random weights"
-    return names.title(name)
 
 
 def chosen(layers: Sequence[_Layer]) -> _Layer:

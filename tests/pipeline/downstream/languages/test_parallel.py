@@ -26,14 +26,16 @@ def test_a_table_has_a_column_for_each_language(table: Path, tmp_path: Path) -> 
     bare = tmp_path / "bare.tsv"
     bare.write_text("7\tyes\tja\toui\n8\tno\tnein\tnon\n")
     texts = read(path=str(bare), columns=["id", "en", "de", "fr"], languages=["de", "en", "fr"])
-    assert [pair.name for pair in texts.pairs()] == ["de-en", "de-fr"] and texts.texts("fr") == ["oui", "non"]
+    assert [pair.name for pair in texts.pairs()] == ["de-en", "de-fr", "en-fr"] and texts.texts("fr") == ["oui", "non"]
+    around = read(path=str(bare), columns=["id", "en", "de", "fr"], languages=["de", "en", "fr"], pivot="en")
+    assert [pair.name for pair in around.pairs()] == ["en-de", "en-fr"] and around.some(1, 0)[0].ends() == around.ends()
 
 
 def test_files_of_lines_and_columns_of_files_say_the_same_row_by_row(tmp_path: Path) -> None:
     (tmp_path / "en.txt").write_text("big\tlarge\nwater\n\nbig\n")
     (tmp_path / "de.txt").write_text("groß \r\nWasser\r\nFeuer\r\ngross\r\n")
     files = {name: str(tmp_path / f"{name}.txt") for name in ("en", "de")}
-    (pair,) = read(files=files, synonyms="\t").pairs()
+    (pair,) = read(files=files, synonyms="\t", pivot="en").pairs()
     assert pair.texts == (["big", "large", "water"], ["groß", "Wasser", "gross"]) and pair.missing == 1
     assert pair.links.tolist() == [[0, 0], [0, 2], [1, 0], [2, 1]], "a word that comes twice has both translations"
     assert read(files=files).texts("en")[0] == "big large", "without synonyms a line is one text"
@@ -60,7 +62,7 @@ def test_what_cannot_be_meant_is_said(table: Path, tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"\xe4\n")
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"path": str(table), "languages": ["en", "de"]}, "has no column 'de'"),
-        ({"files": uneven}, r"different numbers of rows \(en 2, de 1\)"),
+        ({"files": uneven}, r"different numbers of rows \(de 1, en 2\)"),
         ({"files": {**uneven, "de": str(tmp_path / "absent.txt")}}, "absent.txt: cannot be read"),
         ({"files": {**uneven, "de": str(tmp_path / "latin.txt")}}, "set encoding"),
         ({"files": {**uneven, "de": str(table)}}, "say which of its columns"),
@@ -78,6 +80,7 @@ def test_what_cannot_be_meant_is_said(table: Path, tmp_path: Path) -> None:
         ({"path": "x", "languages": ["en", "de"], "columns": ["en", "dee"]}, "did you mean dee"),
         ({"path": "x", "languages": ["en", "de"], "column": "en"}, "'column' is of 'files'"),
         ({"files": uneven, "languages": ["en"]}, "leave it out"),
+        ({"files": uneven, "pivot": "fr"}, "'fr' is no language of these"),
     ]
     for values, text in refused:
         with pytest.raises(ValidationError, match=re.escape(text)):
