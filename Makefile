@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml $(wildcard infra/locks/*.txt)
 	$(PYTHON) -m venv $(VENV)
 	$(LOCKED) -r infra/locks/build.txt
 	$(LOCKED) -r infra/locks/$(TORCH).txt || $(LOCKED) -r infra/locks/cuda.txt  # PyPI has no torch for CPUs alone
-	$(LOCKED) -r infra/locks/runtime.txt -r infra/locks/dev.txt -r infra/locks/adapters.txt
+	$(LOCKED) -r infra/locks/runtime.txt -r infra/locks/dev.txt -r infra/locks/adapters.txt -r infra/locks/onnx.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m pip check
 	touch $(STAMP)

@@ -254,7 +254,7 @@ def sample(
     commands.sample(model, out, count, seed)
 
 
-for command in (asked.generate, asked.predict, asked.embed):
+for command in (asked.generate, asked.predict, asked.embed, asked.export):
     app.command()(command)
 
 

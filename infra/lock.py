@@ -10,8 +10,8 @@ One resolution for Linux on x86_64 and all Pythons that pyproject.toml allows, s
     cpu        PyTorch for CPUs, from its own index
     cuda       PyTorch from PyPI, and the CUDA libraries that it needs; in place of cpu
     runtime    all else that pyproject.toml asks for
-    dev, adapters, bench, fuzz (extras of pyproject.toml), servers (infra/requirements-servers.txt): what each needs
-               beside that
+    dev, adapters, onnx, bench, fuzz (extras of pyproject.toml), servers (infra/requirements-servers.txt): what each
+               needs beside that
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 ROOT = Path(__file__).parents[1]
 LOCKS = ROOT / "infra" / "locks"
 SERVERS = ROOT / "infra" / "requirements-servers.txt"
-EXTRAS = ("dev", "adapters", "bench", "fuzz")
+EXTRAS = ("dev", "adapters", "onnx", "bench", "fuzz")
 PYTHONS = (11, 12, 13)  # the minor versions of requires-python
 MACHINES = ("x86_64",)  # constriction has wheels for no other, and no source
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

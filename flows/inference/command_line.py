@@ -103,3 +103,17 @@ def embed(
     embedding.embed(
         model, file, out, options_of(column=column, id=id_, text=text, device=device, **asked, **found), json
     )
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder, artifact, run (also RUN/JOB), registered model or package.")
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder.")],
+    to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
+    json: JsonOption = False,
+) -> None:
+    """Write an encoder, also a fine-tuned one, for runtimes without PyTorch: network, tokenizer and labels."""
+    from flows.inference import export as exporting
+
+    exporting.export(model, out, to, json)

@@ -144,7 +144,7 @@ def open_network(name: str, options: Options) -> Network:
     from training.inference.embedding import Embedder
     from training.inference.encoding import open_encoder
 
-    use = use_of(_folder(name))
+    use = use_of(folder_of(name))
     encoder = open_encoder(use.folder, options.device)
     if options.layer is not None:
         if not hasattr(encoder, "at_layer"):
@@ -161,7 +161,7 @@ def open_network(name: str, options: Options) -> Network:
     return Network(embedder, use, options)
 
 
-def _folder(name: str) -> Path:
+def folder_of(name: str) -> Path:
     """The folder of a network, or of a fine-tuned one."""
     try:
         folder = model_folder(name)

@@ -32,6 +32,7 @@ ALLOWED = {  # (file, what is printed): an object of JSON, which is ASCII, or wh
     ("flows/artifacts.py", "json.dumps"), ("flows/commands.py", "json.dumps"), ("flows/compare.py", "json.dumps"),
     ("flows/compress.py", "json.dumps"), ("flows/inference/generate.py", "json.dumps"),
     ("flows/inference/embed.py", "json.dumps"), ("flows/inference/predict.py", "json.dumps"),
+    ("flows/inference/export.py", "json.dumps"),
     ("flows/show/differences.py", "json.dumps"),
     ("flows/machine/ui.py", "links"),  # the one place where a password is meant to be seen
 }  # fmt: skip

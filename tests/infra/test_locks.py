@@ -51,7 +51,7 @@ def test_every_package_has_digests_and_the_files_hold_nothing_else(lock: ModuleT
             assert re.fullmatch(r"[\w.]+", package.version) or name == "cpu", package
 
 
-@pytest.mark.parametrize("group", ["runtime", "dev", "adapters", "bench", "fuzz", "build", "servers"])
+@pytest.mark.parametrize("group", ["runtime", "dev", "adapters", "onnx", "bench", "fuzz", "build", "servers"])
 def test_what_pyproject_asks_for_is_locked_within_its_ranges(
     group: str, lock: ModuleType, locks: dict[str, Any]
 ) -> None:
@@ -164,6 +164,7 @@ def test_make_installs_by_digest_alone() -> None:
         "runtime",
         "dev",
         "adapters",
+        "onnx",
         "bench",
     }
     assert "-r infra/locks/$(TORCH).txt || $(LOCKED) -r infra/locks/cuda.txt" in MAKEFILE

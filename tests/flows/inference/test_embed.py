@@ -23,6 +23,7 @@ from flows.cli import app
 from flows.inference import embedder
 from pipeline.downstream.fine_tune import exported
 from pipeline.downstream.fine_tune.heads import Layout, Shape
+from tests.training.inference import writers
 from training.inference.networks.text import open_trainable
 from training.objectives.fine_tuning import FineTuning
 
@@ -214,3 +215,16 @@ def test_outputs_are_checked_first(network: Path, file: Path, tmp_path: Path) ->
         run(network, file, "--out", tmp_path / "a.csv")
     with pytest.raises(UserError, match="is where --out goes"):
         run(network, file, "--out", tmp_path / "a.arrow", "--nearest", 1, "--neighbours", tmp_path / "a.arrow")
+
+
+def test_an_encoder_decoder_gives_the_states_of_its_encoder(tmp_path: Path) -> None:
+    folder, texts = writers.write(tmp_path, "t5"), ["the cat", "a dog and a log sat on the mat"]
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in texts))
+    said = run(folder, tmp_path / "texts.txt", "--out", tmp_path / "out.arrow")
+    assert said["pooling"] == "mean" and said["width"] == 32
+    model = AutoModel.from_pretrained(folder, local_files_only=True).get_encoder()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for text, row in zip(texts, rows_of(tmp_path / "out.arrow"), strict=True):
+        with torch.no_grad():
+            alone = model(input_ids=torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0].mean(0)
+        assert np.allclose(row["vector"], alone.numpy(), atol=1e-4)

@@ -26,7 +26,7 @@ from training.models.fine_tuning import layers_of
 from training.models.text.architectures import Architecture, architecture_of, attention_on, longest
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
-from training.models.text.folder import open_config, open_pretrained
+from training.models.text.folder import open_config, open_features, open_pretrained
 from training.models.text.network import accepted
 from training.objectives.text import padded_tokens, padding_id, seen_tokens
 
@@ -88,7 +88,7 @@ def open_network(folder: Path) -> Any:
 
 def open_encoder(folder: Path, device: torch.device) -> TextEncoder:
     attention = attention_on(device.type, open_config(folder).model_type)
-    model = open_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    model = open_features(folder, dtype=torch.float32, attn_implementation=attention)
     return TextEncoder(model.to(device).requires_grad_(False), specials(folder).pad, device)
 
 
@@ -183,7 +183,10 @@ class TrainableWriter:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """Hidden states of an encoder of `transformers`, [R, L, D]. Rows hold one sequence of token ids each."""
+    """Hidden states of a network of `transformers`, [R, L, D]; of an encoder–decoder, its encoder's.
+
+    Rows hold one sequence of token ids each.
+    """
 
     model: Any
     pad: int

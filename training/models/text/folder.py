@@ -9,6 +9,7 @@ from data_prep.errors import UserError
 from data_prep.opening.pretrained import checked_config, open_as
 from data_prep.opening.tensors import header_of_folder
 from training.models.opening import bounded
+from training.models.text.architectures import architecture_in
 from training.models.text.block_sparse import with_block_sparse
 
 NOT_KEPT = ("pooler",)  # of encoders that were trained without them; what reads features does not use them
@@ -25,6 +26,19 @@ def open_pretrained(folder: Path, auto: str = "AutoModel", **options: Any) -> An
     if missing:
         raise UserError(f"{folder}: has no weights of {missing[0]}, which {auto} needs; pretrain one.")
     return with_block_sparse(model.eval())
+
+
+def open_features(folder: Path, **options: Any) -> Any:
+    """The network of a folder that gives features of texts: of an encoder–decoder the encoder, which may be alone.
+
+    UserError as `open_pretrained`.
+    """
+    if not architecture_in(open_config(folder).to_dict()).encoder_decoder:
+        return open_pretrained(folder, **options)
+    model, lacking, _ = loaded(folder, "AutoModel", **options)
+    if missing := sorted(name for name in lacking if not name.startswith("decoder.")):
+        raise UserError(f"{folder}: has no weights of {missing[0]}, which its encoder needs; pretrain one.")
+    return model.eval().get_encoder()
 
 
 def loaded(folder: Path, auto: str, **options: Any) -> tuple[Any, set[str], set[str]]:
