@@ -23,6 +23,16 @@ from training.models.text.architectures import architecture_of
 
 ATTENTION = "sesame_cpu"  # the attention of this module in the registry of transformers
 CHUNK = 1 << 18  # logits whose softmax is taken at once: what a core's cache holds
+ROUNDED_TO = 64
+
+
+def spare_rows(count: int, device: torch.device) -> int:
+    """By how many rows to pad `count` of them, a number that differs from step to step, before a matrix product.
+
+    For each new number oneDNN plans products and convolutions again, and it keeps the plans: that takes longer than the
+    spare rows, and hundreds of MiB. 0 on other devices.
+    """
+    return -count % ROUNDED_TO if device.type == "cpu" else 0
 
 
 def speed_up(module: nn.Module, precision: str) -> None:

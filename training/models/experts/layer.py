@@ -23,12 +23,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.models.cpu_kernels import spare_rows
 from training.models.experts.config import STACKS
 from training.models.experts.routing import Groups, Routes, route
 
 SCALE = 0.1  # of initial weights: truncated normal of variance 0.1 / inputs (Fedus et al. 2021, section 2.4)
 CUT = 2.0  # standard deviations
-ROWS_TO = 64  # an expert's tokens are padded to a multiple of this: each new number is planned, and the plans are kept
 
 
 @dataclass
@@ -100,8 +100,10 @@ class ExpertLayer(nn.Module):
 
         All experts run, on no tokens if need be: whether a weight has a gradient must not depend on how a step is cut.
         """
-        parts = zip(self.experts.values(), tokens.split(counts), strict=True)
-        return torch.cat([expert(F.pad(part, (0, 0, 0, -len(part) % ROWS_TO)))[: len(part)] for expert, part in parts])
+        made = []
+        for expert, part in zip(self.experts.values(), tokens.split(counts), strict=True):
+            made.append(expert(F.pad(part, (0, 0, 0, spare_rows(len(part), part.device))))[: len(part)])
+        return torch.cat(made)
 
     def _run_divided(self, tokens: Tensor, counts: Tensor) -> Tensor:
         """The same where each worker of the group has some of the experts."""

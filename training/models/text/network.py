@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.cpu_kernels import ATTENTION, LossHead
+from training.models.cpu_kernels import ATTENTION, LossHead, spare_rows
 from training.models.text.architectures import architecture_of
 from training.models.text.block_sparse import with_block_sparse
 
 Arguments: TypeAlias = dict[str, Any]
-TARGETS_TO = 64  # on CPU cores, numbers of targets are rounded up to this
 
 
 class Guesses(NamedTuple):
@@ -85,8 +84,7 @@ class TextNetwork(nn.Module):
         """−log p [M] of the targets in fp32, whether each is the likeliest [M], and the model's whole output."""
         arguments = self.arguments(sequence, position, inputs)
         targets = len(target_ids)
-        # Matrix products are planned again for every new number of targets, and the plans are kept.
-        spare = -targets % TARGETS_TO if input_ids.device.type == "cpu" else 0
+        spare = spare_rows(targets, input_ids.device)
         padded_ids = F.pad(target_ids, (0, spare))
         if self.head:
             self.head.targets = padded_ids

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.cpu_kernels import LossHead
+from training.models.cpu_kernels import LossHead, spare_rows
 from training.models.text.masked_lm import MaskedLMNetwork
-from training.models.text.network import TARGETS_TO
 
 
 class SpanBoundaryHead(nn.Module):
@@ -93,7 +92,7 @@ class SpanBoundaryNetwork(MaskedLMNetwork):
         if span_before is None or span_behind is None or span_place is None or span_ids is None:
             return super().forward(input_ids, target_positions, target_ids, **inputs)
         targets = len(span_ids)
-        spare = -targets % TARGETS_TO if self.boundary_loss else 0
+        spare = spare_rows(targets, input_ids.device)
         before, behind, place, ids = (F.pad(c, (0, spare)) for c in (span_before, span_behind, span_place, span_ids))
         self.keep_boundaries.wanted = before, behind
         sums = super().forward(input_ids, target_positions, target_ids, **inputs)

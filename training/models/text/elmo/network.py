@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, checked, read_json
 from data_prep.settings import checked as checked_settings
-from training.models.cpu_kernels import LossHead
+from training.models.cpu_kernels import LossHead, spare_rows
 from training.models.opening import built
 from training.models.text.elmo.config import ElmoConfig
 from training.models.text.elmo.spelling import SYMBOLS
@@ -131,7 +131,7 @@ class Elmo(nn.Module):
 
         slots: [U, S] of different words. word: [B, W], which of them stands where. lengths: [B], words of a row.
         """
-        x = self.reader(slots)[word]
+        x = self.reader(F.pad(slots, (0, 0, 0, spare_rows(len(slots), slots.device))))[word]
         turned = reversal(lengths, word.shape[1])[..., None].expand_as(x)
         behind = [layer.gather(1, turned) for layer in self.backward_(x.gather(1, turned))]
         return [torch.cat([x, x], 2)] + [torch.cat(pair, 2) for pair in zip(self.onward(x), behind, strict=True)]
@@ -147,12 +147,15 @@ class Elmo(nn.Module):
     ) -> dict[str, Tensor]:
         ahead, behind = self.layers(slots, word, lengths)[-1].flatten(0, 1).chunk(2, 1)
         states = self.dropout(torch.cat([ahead[target_positions], behind[target_positions + 1]]))
+        targets = len(target_ids)
+        spare = spare_rows(targets, states.device)
+        states = F.pad(states, (0, 0, 0, spare))
         if self.head:
-            self.head.targets = target_ids
-            losses, right = self.softmax(states).unbind(1)
+            self.head.targets = F.pad(target_ids, (0, spare))
+            losses, right = self.softmax(states)[:targets].unbind(1)
             self.head.targets = None
         else:
-            logits = self.softmax(states).float()
+            logits = self.softmax(states)[:targets].float()
             losses = F.cross_entropy(logits, target_ids, reduction="none")
             right = (logits.argmax(1) == target_ids).float()
         sums = losses.view(2, -1).sum(1)
