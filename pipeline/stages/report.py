@@ -81,11 +81,18 @@ def _page(config: dict[str, Any], of_network: list[str], reports: dict[str, Repo
     if suite is not None:
         lines += [page(suite, level=2), ""]
     if reports:
-        lines += ["## In one sentence", *(prose(report.verdict) for report in reports.values()), ""]
+        lines += ["## In one sentence", *_verdicts(reports), ""]
     lines += of_network
     for name, report in reports.items():
         lines += [page(report, f"{FIGURES}/{quote(name)}", level=2), ""]
     return lines
+
+
+def _verdicts(reports: dict[str, Report]) -> list[str]:
+    """That of the only job, or a list with the name of each."""
+    if len(reports) == 1:
+        return [prose(report.verdict) for report in reports.values()]
+    return ["", *(f"- **{escaped(name)}**: {prose(report.verdict)}" for name, report in reports.items())]
 
 
 def _of_networks(stages: dict[str, Artifact]) -> list[str]:
