@@ -37,6 +37,8 @@ class ServedEncoder(PythonModel):
             model = AutoModel.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=torch.float32
             )
+        if model.config.is_encoder_decoder:
+            model = model.get_encoder()
         self.model = model.to(self.device).eval()
         positions = getattr(model.config, "max_position_embeddings", None) or LONGEST
         self.length = min(self.tokenizer.model_max_length, positions)

@@ -27,8 +27,8 @@ class ServedFineTuned(PythonModel):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network = open_fine_tuned(context.artifacts["network"], device)
 
-    def predict(self, context, model_input, params=None) -> pd.DataFrame:
-        # no type hints, of which MLflow would make another signature
+    # types of which MLflow makes no signature of its own: that of the saved model has the task's columns
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         rows = pd.DataFrame(model_input).to_dict("records")
         try:
             return pd.DataFrame(answers(self.network, rows))

@@ -84,7 +84,7 @@ def test_a_network_is_asked_the_text_without_the_word(tmp_path: Path) -> None:
     (words,) = effects(model, [(example, 1)])
     assert [word.effect for word in words] == pytest.approx([margins[0] - each for each in margins[1:]], abs=1e-5)
     assert max(abs(word.effect) for word in words) > 1e-3
-    cut = made(network_of(tmp_path), Shape("class", ("no", "yes")), length=3)
+    cut = made(network_of(tmp_path), Shape("class", ("no", "yes")), length=5)
     (words,) = effects(cut, [(Example(text="a b c d", label=0), 1)])
     assert words[3].effect == 0 and words[0].effect != 0
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -17,11 +18,16 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
+from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.fine_tune import exported
-from pipeline.downstream.fine_tune.heads import Shape
+from pipeline.downstream.fine_tune.heads import Layout, Shape
 from pipeline.downstream.fine_tune.serving import answers, example_of
+from pipeline.downstream.labelled_scores import named_as
 from pipeline.gate import FINE_TUNED
 from tests.pipeline.downstream.fine_tune.answering import made, network_of
+from tests.training.inference import writers
+from training.inference.networks.text import open_writer
+from training.objectives.writing import Writing
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,67 @@ def test_mlflow_answers_as_the_evaluation(network: Path, tmp_path: Path) -> None
     assert list(table["score"]) == pytest.approx(wanted.scores, abs=1e-6)
     with pytest.raises(MlflowException, match="row 1: 's' is"):
         served.predict(pd.DataFrame({"s": [" "]}))
+
+
+def writing(folder: Path, shape: Shape, **reads: Any) -> exported.FineTuned:
+    """A network that writes, not trained."""
+    source = writers.write(folder, "t5")
+    settings = {"head": shape.head, **reads}
+    layout = Layout(16, 5, max_answer=6)
+    objective = Writing(open_writer(source), layout.max_answer)
+    return exported.FineTuned(objective, shape, layout, source, "cls", False, Cleaning(), "fp32", settings)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reads", "rows", "examples"),
+    [
+        (
+            Shape("answer", unanswerable=True),
+            {"layout": "squad"},
+            [{"context": "a b c d", "question": "b"}, {"context": "d d a", "question": "c"}],
+            [Example(text="a b c d", text_pair="b"), Example(text="d d a", text_pair="c")],
+        ),
+        (
+            Shape("tags", ("O", "X")),
+            {"layout": "tokens"},
+            [{"words": ["a", "b", "d"]}, {"words": ["c"]}],
+            [Example(text="", words=("a", "b", "d")), Example(text="", words=("c",))],
+        ),
+        (
+            Shape("text", written=True),
+            {"inputs": ["s"]},
+            [{"s": "the cat"}, {"s": "a dog and a log"}],
+            [Example(text="the cat"), Example(text="a dog and a log")],
+        ),
+        (
+            Shape("class", ("cat", "dog"), written=True),
+            {"inputs": ["s"]},
+            [{"s": "the cat"}, {"s": "a dog"}],
+            [Example(text="the cat"), Example(text="a dog")],
+        ),
+    ],
+)
+def test_mlflow_answers_of_every_form(
+    network: Path, tmp_path: Path, shape: Shape, reads: dict[str, Any], rows: list[Any], examples: list[Example]
+) -> None:
+    import pandas as pd
+    from mlflow.pyfunc import load_model
+
+    from pipeline.tracking import registry
+
+    model = writing(tmp_path / "t5", shape, **reads) if shape.written else made(network, shape, **reads)
+    exported.save(tmp_path / "fine-tuned", model)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        registry.save(tmp_path / "fine-tuned", tmp_path / "saved", kind=FINE_TUNED)
+        served = load_model(str(tmp_path / "saved")).predict(pd.DataFrame(rows)).to_dict("records")
+    assert not [each for each in said if "type hint" in str(each.message).lower()]
+    wanted = model.predict(examples)
+    assert [each["predicted"] for each in served] == [named_as(shape, answer) for answer in wanted.answers]
+    if shape.written:
+        assert [each["score"] for each in served] == [None, None]
+    else:
+        assert [each["score"] for each in served] == pytest.approx(wanted.scores, abs=1e-6)
 
 
 @pytest.mark.slow
