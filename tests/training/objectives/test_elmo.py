@@ -22,6 +22,8 @@ from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
+from training.inference.layers import means as layer_means
+from training.inference.layers import open_layers
 from training.inference.networks.elmo import ElmoEncoder, open_trainable
 from training.inference.opening import check_export, is_served
 from training.loop import Training
@@ -282,6 +284,9 @@ def test_an_export_opens_and_its_words_have_features(tmp_path: Path) -> None:
     assert features.values.shape == (2, max(map(len, ids)), 32)
     layers = encoder.layers(rows_of(ids[1]))
     torch.testing.assert_close(torch.from_numpy(features.values[1, : len(ids[1])]), torch.stack(layers).mean(0)[0])
+    means = layer_means(encoder, rows)
+    assert len(means) == len(layers) and np.allclose(np.mean(means, 0), features.mean(), atol=1e-6)
+    assert not np.allclose(layer_means(open_layers(out, random=7), rows)[-1], means[-1], atol=1e-2)
     words = built.spelling.words(Ragged.from_rows([ids[1]], np.uint16)).of_piece.values
     pieces = np.flatnonzero(words == 2)  # "matted", which is no piece
     assert len(pieces) > 1 and (features.values[1, pieces] == features.values[1, pieces[0]]).all()

@@ -26,6 +26,7 @@ from training.cost.counted import cost_of
 from training.data import MemoryTable
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
+from training.inference.layers import means, open_layers
 from training.inference.opening import check_export
 from training.loop import Training
 from training.models.text.word_vectors.network import BINARY, TEXT
@@ -354,6 +355,9 @@ def test_an_export_opens_and_is_what_others_read(tmp_path: Path) -> None:
     features = open_encoder(out).encode({"input": Ragged.from_rows([ids, [4]])})
     assert np.array_equal(features.values[0], vectors[ids]) and features.mask is not None
     assert features.mask.tolist() == [[True, True], [True, False]]
+    rows = {"input": Ragged.from_rows([ids, [4]], np.uint32)}
+    (mean,), (random,) = means(open_layers(out), rows), means(open_layers(out, random=1), rows)
+    assert np.allclose(mean[0], vectors[ids].mean(0), atol=1e-6) and random.std() > 0 and not np.allclose(mean, random)
     (out / "config.json").write_text('{"kind": "word-vectors", "format": 9}')
     with pytest.raises(UserError, match="describes word vectors of format 9"):
         open_encoder(out)

@@ -4,7 +4,8 @@ A module has
 
     describes      what is in the folder's `config.json` ↦ whether its network is of this kind
     open_network   folder ↦ all of its network, heads included, on the CPU and in evaluation mode
-    open_encoder   (folder, device) ↦ its `Encoder`
+    open_encoder   (folder, device) ↦ its `Encoder`. It may also have `layers`, what its layers give for a batch of rows
+                   (`training.inference.layers`), and `from_random_weights`, the same shape drawn by torch's generator
     open_trainable  folder ↦ its `training.models.fine_tuning.TaskEncoder`; left out where a kind has no positions
     open_writer    folder ↦ its language model to be fine-tuned; left out where networks of the kind do not write
     open_sampler   (folder, device) ↦ its `Sampler`; left out where networks of the kind give no samples

@@ -121,6 +121,11 @@ class ElmoEncoder:
             raise ValueError("rows of several sequences have no features of their own; encode the sequences")
         return layers_of_pieces(self.network, self.spelling, seen_tokens(rows), self.device)
 
+    def from_random_weights(self) -> ElmoEncoder:
+        """The same shape, drawn by torch's generator."""
+        network = Elmo(self.network.config, self.network.vocabulary).eval()
+        return replace(self, network=network.to(self.device).requires_grad_(False))
+
     def encode(self, rows: Rows) -> Features:
         lengths = seen_tokens(rows).lengths
         mask = np.arange(int(lengths.max())) < lengths[:, None]

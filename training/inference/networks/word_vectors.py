@@ -34,6 +34,10 @@ class WordEncoder:
     takes: ClassVar[None] = None
     longest: ClassVar[None] = None
 
+    def from_random_weights(self) -> WordEncoder:
+        """The same shape, drawn by torch's generator."""
+        return WordEncoder(WordVectors(self.network.config, self.network.vocabulary).requires_grad_(False))
+
     def encode(self, rows: Rows) -> Features:
         tokens = seen_tokens(rows)
         mask = np.arange(int(tokens.lengths.max())) < tokens.lengths[:, None]
