@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.shards.rows import Ragged, Specials
+from data_prep.shards.rows import Ragged, Rows, Specials
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import specials_of
 from pipeline.downstream.config import Problem
@@ -71,19 +71,32 @@ def settings(recipe: Any, job: Asks) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A network and its tokenizer, with its special ids. length: most tokens of a text."""
+class Reader:
+    """How a network reads texts. specials: its special ids. length: most tokens of a text."""
 
-    name: str
-    encoder: LayeredEncoder
     tokenizer: Tokenizer
     specials: Specials
     length: int
 
-    def pieces(self, ids: Ragged) -> Ragged:
+    def rows(self, texts: Sequence[str]) -> tuple[Rows, np.ndarray]:
+        """Rows of texts, and whether each is cut, bool [R]."""
+        from training.inference.embedding import rows_of_texts
+
+        return rows_of_texts(self.tokenizer, texts, self.length)
+
+    def is_piece(self, ids: Ragged) -> Ragged:
         """Which tokens are pieces of a text, unknown ones among them, and not special ones around it: bool."""
         around = [number for number in self.specials.all if number != self.specials.get("unk")]
         return Ragged(~np.isin(ids.values, around), ids.offsets)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network by its name, and how it reads texts."""
+
+    name: str
+    encoder: LayeredEncoder
+    reader: Reader
 
 
 @dataclass(frozen=True)
@@ -130,8 +143,12 @@ class FrozenModels:
         encoder = open_layers(folder, self.device, self.seed if name == SCRATCH else None)
         if encoder.takes is not None:
             raise UserError(f"{folder}: its network reads no texts; name another in models.")
-        most = encoder.longest
-        if length is not None and most is not None and length > most:
-            raise UserError(f"{folder}: length {length} exceeds its {most} positions; lower it.")
+        return Opened(name, encoder, self.reader(name, encoder.longest, length))
+
+    def reader(self, name: str, longest: int | None, length: int | None = None) -> Reader:
+        """How a network of so many positions reads texts. UserError where `length` is more."""
+        folder = self.folders[name]
+        if length is not None and longest is not None and length > longest:
+            raise UserError(f"{folder}: length {length} exceeds its {longest} positions; lower it.")
         tokenizer, about = pretrained.read(folder)
-        return Opened(name, encoder, tokenizer, specials_of(tokenizer, about), length or min(most or LONGEST, LONGEST))
+        return Reader(tokenizer, specials_of(tokenizer, about), length or min(longest or LONGEST, LONGEST))

@@ -19,7 +19,6 @@ from pipeline.downstream.languages.alignment import WORDS, Config
 from pipeline.downstream.languages.parallel import Pair, Parallel
 from pipeline.downstream.languages.retrieval import Retrieval, centred, chance, cosines, retrieval
 from pipeline.stage import Context
-from training.inference.embedding import rows_of_texts
 from training.inference.layers import means
 
 _SCORES = "scores.json"
@@ -123,8 +122,8 @@ class _Vectors(NamedTuple):
 
 def _vectors(opened: Opened, unit: str, texts: Sequence[str]) -> _Vectors:
     """Sentences are means of all tokens, words those of their pieces."""
-    rows, is_cut = rows_of_texts(opened.tokenizer, texts, opened.length)
-    layers = means(opened.encoder, rows, opened.pieces(ragged(rows, "input")) if unit == WORDS else None)
+    rows, is_cut = opened.reader.rows(texts)
+    layers = means(opened.encoder, rows, opened.reader.is_piece(ragged(rows, "input")) if unit == WORDS else None)
     return _Vectors({text: place for place, text in enumerate(texts)}, layers, int(is_cut.sum()))
 
 

@@ -6,23 +6,22 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
 from data_prep.rng import key
 from data_prep.shards.rows import Ragged, Rows, ragged
-from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
-from data_prep.tokens.roles import ends_of, specials_of
+from data_prep.tokens.roles import ends_of
 from pipeline.downstream.finished import once
-from pipeline.downstream.frozen_models import LONGEST, FrozenModels
+from pipeline.downstream.frozen_models import FrozenModels, Reader
 from pipeline.downstream.languages import parallel
 from pipeline.downstream.languages.token_translation import Config, split
 from pipeline.downstream.metrics.text import unigram_precision
 from pipeline.stage import Context
-from training.inference.embedding import rows_of_texts
 from training.inference.layers import means
 from training.inference.shifted import ShiftedMaskedLM
 
@@ -104,35 +103,24 @@ class Trials:
     def _of_model(self, name: str) -> ModelCells:
         folder = self.models.folders[name]
         network = ShiftedMaskedLM.open(folder, self.models.device)
-        most = network.encoder.longest or LONGEST
-        if self.job.length is not None and self.job.length > most:
-            raise UserError(f"{folder}: length {self.job.length} exceeds its {most} positions; lower it.")
-        texts = _Texts(folder, self.job.length or min(most, LONGEST))
-        of = {language: self._language(network, texts, language) for language in self.asked.languages}
+        reader = self.models.reader(name, network.encoder.longest, self.job.length)
         layers = self.job.layers or list(range(len(network.layers) + 1))
         if max(layers) > len(network.layers) or min(layers) < 0:
-            raise UserError(f"{folder}: has layers 0 to {len(network.layers)}, found {max(layers)}; correct layers.")
+            raise UserError(f"{folder}: has layers 0 to {len(network.layers)}; correct layers.")
+        of = {language: _language(network, reader, self.others.texts(language)) for language in self.asked.languages}
         cells: list[Cell] = []
         examples: list[Example] = []
+        cut, count = 0, 0
         for number, (source, target) in enumerate(self.directions):
             self.context.progress(f"{name}: {source} read as {target}", number / len(self.directions))
-            direction = _Direction(network, texts, source, target, of[source], of[target], self._rows(source, target))
-            cells += direction.cells(layers, self.job.alphas, self.models.seed)
-            examples += direction.examples(cells, self.job.alphas, self.job.shown)
-        return ModelCells(name, len(network.layers), cells, examples, texts.cut)
-
-    def _language(self, network: ShiftedMaskedLM, texts: _Texts, language: str) -> _Language:
-        rows = texts.rows(self.others.texts(language))
-        ids = ragged(rows, "input")
-        counted = Ragged(ids.values != texts.begin, ids.offsets)
-        encoder: Any = network.encoder
-        by_layer = [vectors.mean(0) for vectors in means(encoder, rows, counted)]
-        return _Language(by_layer, set(texts.pieces(ids).values.tolist()))
-
-    def _rows(self, source: str, target: str) -> list[tuple[str, tuple[str, ...]]]:
-        """Texts, and their translations."""
-        rows = self.asked.rows
-        return [(text, row[target]) for row in rows for text in row[source] if row[target]]
+            asked = _Asked.of(reader, [(text, row[target]) for row in self.asked.rows for text in row[source]])
+            direction = _Direction(network, asked, source, target, of[source], of[target])
+            own = list(direction.cells(layers, self.job.alphas, self.models.seed))
+            layer = max((cell for cell in own if cell.how == SHIFTED), key=lambda cell: cell.measures.bleu1).layer
+            cells += own
+            examples += direction.examples(layer, self.job.alphas, self.job.shown, reader.tokenizer)
+            cut, count = cut + asked.cut, count + len(asked.texts)
+        return ModelCells(name, len(network.layers), cells, examples, (cut, count))
 
 
 class _Language(NamedTuple):
@@ -142,92 +130,93 @@ class _Language(NamedTuple):
     tokens: set[int]
 
 
-class _Texts:
-    """Texts as a network reads them. cut: how many were, of how many. begin: the token before a text, −1: none."""
-
-    def __init__(self, folder: Path, length: int) -> None:
-        self.tokenizer, settings = pretrained.read(folder)
-        special, self.length = specials_of(self.tokenizer, settings), length
-        begin = ends_of(special)[0]
-        self.begin = -1 if begin is None else begin
-        self._around = [number for number in special.all if number != special.get("unk")]
-        self.cut = (0, 0)
-
-    def rows(self, texts: Sequence[str]) -> Rows:
-        rows, is_cut = rows_of_texts(self.tokenizer, texts, self.length)
-        self.cut = (self.cut[0] + int(is_cut.sum()), self.cut[1] + len(texts))
-        return rows
-
-    def is_piece(self, ids: Ragged) -> np.ndarray:
-        """Which tokens are not special ones around a text."""
-        return ~np.isin(ids.values, self._around)
-
-    def pieces(self, ids: Ragged, of: Ragged | None = None) -> Ragged:
-        """The tokens of `ids` in the places of the pieces of `of`, which is itself."""
-        is_piece = self.is_piece(ids if of is None else of)
-        lengths = np.bincount(ids.row_index()[is_piece], minlength=len(ids))
-        return Ragged.from_lengths(ids.values[is_piece], lengths)
-
-    def text(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(list(ids), skip_special_tokens=False)
+def _language(network: ShiftedMaskedLM, reader: Reader, texts: Sequence[str]) -> _Language:
+    """Each text counts once, as the mean of its tokens but the one that begins it."""
+    rows, _ = reader.rows(texts)
+    ids, encoder = ragged(rows, "input"), cast(Any, network.encoder)
+    counted = Ragged(ids.values != ends_of(reader.specials)[0], ids.offsets)
+    by_layer = [vectors.mean(0) for vectors in means(encoder, rows, counted)]
+    return _Language(by_layer, set(ids.values[reader.is_piece(ids).values].tolist()))
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Texts with their translations. is_piece: bool, of the tokens of `rows`. right: ids of each one's translations."""
+
+    texts: list[str]
+    translations: list[tuple[str, ...]]
+    rows: Rows
+    is_piece: Ragged
+    right: list[list[list[int]]]
+    cut: int
+
+    @staticmethod
+    def of(reader: Reader, pairs: Sequence[tuple[str, tuple[str, ...]]]) -> _Asked:
+        """Those that have translations."""
+        texts, translations = map(list, zip(*((text, right) for text, right in pairs if right), strict=True))
+        rows, is_cut = reader.rows(texts)
+        ids = ragged(reader.rows([text for right in translations for text in right])[0], "input")
+        pieces = iter(_kept(ids, reader.is_piece(ids)))
+        right = [[next(pieces).tolist() for _ in of_text] for of_text in translations]
+        return _Asked(texts, translations, rows, reader.is_piece(ragged(rows, "input")), right, int(is_cut.sum()))
+
+    def pieces(self, ids: Ragged) -> Ragged:
+        """What of `ids` stands in the places of pieces."""
+        kept = _kept(ids, self.is_piece)
+        return Ragged.from_rows(kept, np.int64, ())
+
+
+def _kept(ids: Ragged, is_kept: Ragged) -> list[np.ndarray]:
+    return [ids.row(row)[is_kept.row(row)] for row in range(len(ids))]
+
+
+@dataclass(frozen=True)
 class _Direction:
-    """Texts of one language that are read as tokens of another. rows: texts, and their translations."""
+    """Texts of one language that are read as tokens of another."""
 
-    def __init__(
-        self, network: ShiftedMaskedLM, texts: _Texts, source: str, target: str, own: _Language, other: _Language,
-        rows: Sequence[tuple[str, tuple[str, ...]]],
-    ) -> None:  # fmt: skip
-        self.network, self.texts, self.source, self.target, self.own, self.other = (
-            network, texts, source, target, own, other,
-        )  # fmt: skip
-        self.sentences, self.translations = [text for text, _ in rows], [right for _, right in rows]
-        self.given = texts.rows(self.sentences)
-        flat = [text for right in self.translations for text in right]
-        ids = texts.pieces(ragged(texts.rows(flat), "input"))
-        ends = np.cumsum([len(right) for right in self.translations])
-        self.right = [
-            [ids.row(number).tolist() for number in range(end - len(right), end)]
-            for end, right in zip(ends.tolist(), self.translations, strict=True)
-        ]
+    network: ShiftedMaskedLM
+    asked: _Asked
+    source: str
+    target: str
+    own: _Language
+    other: _Language
 
     def cells(self, layers: Sequence[int], alphas: Sequence[float], seed: int) -> Iterator[Cell]:
-        given = self.texts.pieces(ragged(self.given, "input"))
-        yield self._cell(COPIED, 0, 0.0, given)
+        """What is read without a shift, and with that of each layer and α."""
+        yield self._cell(COPIED, 0, 0.0, self._given)
         yield self._cell(UNSHIFTED, 0, 0.0, self._read(0, None))
         for layer in layers:
             difference = self._difference(layer)
-            random = np.random.default_rng(key(seed, f"direction {self.source} {self.target} {layer}"))
-            other = random.normal(size=difference.shape)
-            other *= np.linalg.norm(difference) / np.linalg.norm(other)
+            generator = np.random.default_rng(key(seed, f"direction {self.source} {self.target} {layer}"))
+            random = generator.normal(size=difference.shape)
+            random *= np.linalg.norm(difference) / np.linalg.norm(random)
             for alpha in alphas:
                 yield self._cell(SHIFTED, layer, alpha, self._read(layer, alpha * difference))
-                yield self._cell(RANDOM, layer, alpha, self._read(layer, alpha * other))
+                yield self._cell(RANDOM, layer, alpha, self._read(layer, alpha * random))
+
+    @property
+    def _given(self) -> Ragged:
+        return self.asked.pieces(ragged(self.asked.rows, "input"))
 
     def _difference(self, layer: int) -> np.ndarray:
         return self.other.means[layer] - self.own.means[layer]
 
     def _read(self, layer: int, shift: np.ndarray | None) -> Ragged:
         """What is read in the places of pieces."""
-        return self.texts.pieces(self.network.read(self.given, layer, shift), ragged(self.given, "input"))
+        return self.asked.pieces(self.network.read(self.asked.rows, layer, shift))
 
     def _cell(self, how: str, layer: int, alpha: float, read: Ragged) -> Cell:
-        given = self.texts.pieces(ragged(self.given, "input"))
-        scores = measured(given, read, self.right, self.own.tokens, self.other.tokens)
+        scores = measured(self._given, read, self.asked.right, self.own.tokens, self.other.tokens)
         return Cell(self.source, self.target, how, layer, alpha, scores)
 
-    def examples(self, cells: Sequence[Cell], alphas: Sequence[float], count: int) -> Iterator[Example]:
-        """The first texts, read with each α in the layer of the highest BLEU-1."""
-        own = [c for c in cells if (c.source, c.target, c.how) == (self.source, self.target, SHIFTED)]
-        layer = max(own, key=lambda cell: cell.measures.bleu1).layer
+    def examples(self, layer: int, alphas: Sequence[float], count: int, tokenizer: Tokenizer) -> Iterator[Example]:
+        """The first texts, read with each α of a layer."""
         by_alpha = {alpha: self._read(layer, alpha * self._difference(layer)) for alpha in alphas} if count else {}
-        for row in range(min(count, len(self.sentences))):
+        for row, text in enumerate(self.asked.texts[:count]):
             for alpha, read in by_alpha.items():
-                yield Example(
-                    self.source, self.target, layer, alpha, self.sentences[row],
-                    self.texts.text(read.row(row).tolist()), " / ".join(self.translations[row]),
-                )  # fmt: skip
+                written = tokenizer.decode(read.row(row).tolist(), skip_special_tokens=False)
+                right = " / ".join(self.asked.translations[row])
+                yield Example(self.source, self.target, layer, alpha, text, written, right)
 
 
 def _save(cells: ModelCells, folder: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_word_is_the_mean_of_its_pieces_alone_and_a_sentence_of_all_tokens(net
     words = {"path": str(table), "languages": ["en", "el"]}
     trials = Trials(job(table, words=words), models(network, job(table)), Cleaning(), Context())
     opened = trials.models.open("pretrained")
-    ids = opened.tokenizer.encode(ENGLISH[0]).ids
+    ids = opened.reader.tokenizer.encode(ENGLISH[0]).ids
     with torch.no_grad():
         encoder: Any = opened.encoder
         states = encoder.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states

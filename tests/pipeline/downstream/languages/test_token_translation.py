@@ -18,7 +18,7 @@ from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import Artifact
 from pipeline.downstream.frozen_models import FrozenModels
 from pipeline.downstream.languages.token_translation import Config, check_fills, needs, settings
-from pipeline.downstream.languages.translation_trials import Trials, _Texts, measured
+from pipeline.downstream.languages.translation_trials import Trials, _language, measured
 from pipeline.downstream.metrics.text import unigram_precision
 from pipeline.stage import Context
 from pipeline.stages import job as job_stage
@@ -109,16 +109,16 @@ def recipe(architecture: str | None = None, folder: Path | None = None) -> Any:
 def test_a_mean_is_of_each_text_s_mean_without_its_first_token(network: Path, many: Path) -> None:
     models = FrozenModels.of(job(many), {"seed": 3}, {"pretrained": SimpleNamespace(path=network)}, Context())  # type: ignore[dict-item]
     trials = Trials(job(many), models, Cleaning(), Context())
-    lm, texts = ShiftedMaskedLM.open(network / "model"), _Texts(network / "model", 32)
-    language = trials._language(lm, texts, "en")
+    lm, reader = ShiftedMaskedLM.open(network / "model"), models.reader("pretrained", 32)
+    language = _language(lm, reader, trials.others.texts("en"))
     expected = []
     for text in trials.others.texts("en"):
-        ids = torch.tensor([texts.tokenizer.encode(text).ids])
+        ids = torch.tensor([reader.tokenizer.encode(text).ids])
         with torch.no_grad():
             states = lm.model.bert(input_ids=ids, output_hidden_states=True).hidden_states
         expected.append([layer[0, 1:].mean(0).numpy() for layer in states])
     assert np.allclose(language.means, np.mean(expected, axis=0), atol=1e-5)
-    pieces = {piece for text in trials.others.texts("en") for piece in texts.tokenizer.encode(text).ids[1:-1]}
+    pieces = {piece for text in trials.others.texts("en") for piece in reader.tokenizer.encode(text).ids[1:-1]}
     assert language.tokens == pieces
     asked = {text for row in trials.asked.rows for text in row["en"]}
     assert not asked & set(trials.others.texts("en")) and trials.directions == [("en", "el"), ("el", "en")]

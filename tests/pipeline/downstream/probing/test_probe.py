@@ -92,7 +92,7 @@ def test_words_are_their_first_piece_and_rows_are_pooled(network: Path, tagged: 
     asked = of_words._asked(opened, examples)
     assert asked.words == [word for example in examples for word in example.words]
     assert asked.truth.tolist() == [tag for example in examples for tag in example.tags]
-    encoding = opened.tokenizer.encode(list(examples[0].words), is_pretokenized=True)
+    encoding = opened.reader.tokenizer.encode(list(examples[0].words), is_pretokenized=True)
     with torch.no_grad():
         ids = torch.tensor([encoding.ids])
         states = opened.encoder.model(input_ids=ids, output_hidden_states=True).hidden_states
@@ -106,7 +106,7 @@ def test_words_are_their_first_piece_and_rows_are_pooled(network: Path, tagged: 
         of_rows = trials(network, job(classified, pooling=pooling))
         example = of_rows.data.splits["test"][0]
         row = of_rows._asked(opened, [example])
-        ids = torch.tensor([opened.tokenizer.encode(example.text).ids])
+        ids = torch.tensor([opened.reader.tokenizer.encode(example.text).ids])
         with torch.no_grad():
             state = opened.encoder.model(input_ids=ids, output_hidden_states=True).hidden_states[1][0].numpy()
         assert np.allclose(row.layers[1][0], reduced(state), atol=1e-5) and row.truth.tolist() == [example.label]
