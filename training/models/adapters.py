@@ -47,8 +47,8 @@ class Adapters:
     """
 
     def __init__(self, network: nn.Module, config: AdaptersConfig) -> None:
-        from peft import LoraConfig
-        from peft.tuners.lora import LoraModel
+        from peft import LoraConfig  # type: ignore[import-not-found]  # an extra
+        from peft.tuners.lora import LoraModel  # type: ignore[import-not-found]
         from transformers.pytorch_utils import Conv1D
 
         lora = LoraConfig(
