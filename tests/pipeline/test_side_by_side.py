@@ -18,7 +18,8 @@ from pipeline.dag import Node
 from pipeline.side_by_side import COPIES, PROCESS, SideBySide, carry_out_all
 from pipeline.stage import Context, Stage
 from pipeline.store.store import Store
-from training.cluster import local_ray
+from training import launch
+from training.config import PlacementConfig
 
 SECONDS = 60.0  # that one waits for the other at most
 
@@ -162,13 +163,13 @@ def test_two_jobs_overlap_as_tasks_of_a_cluster(tmp_path: Path) -> None:
     folder.mkdir()
     both = [node(name, folder=str(folder), group=2) for name in ("first", "second")]
     store, said = Store(tmp_path / "store"), list[Any]()
-    local_ray.start(2)
+    launch.ensure_ray(PlacementConfig(workers=2))
     try:
         made = carried_out(both, SideBySide(most=2, needs={"CPU": 1.0}), store, said)
         with pytest.raises(UserError, match="the labels are missing; name a file"):
             carried_out([node("bad", fail), node("worse", fail)], SideBySide(most=2, needs={"CPU": 1.0}), store)
     finally:
-        local_ray.stop()
+        launch.stop_ray()
     pids = {artifact.summary["pid"] for artifact in made.values()}
     assert len(pids) == 2 and os.getpid() not in pids
     assert {artifact.summary["omp"] for artifact in made.values()} == {"1"}

@@ -239,6 +239,19 @@ def test_baselines_that_learn_by_a_loss_weigh_labels_as_networks_do(monkeypatch:
     assert given["majority"] == {} and given["tfidf"]["weights"].tolist() == [1.0, 3.0]
 
 
+def test_a_job_that_goes_on_takes_up_the_trials_that_are_finished(
+    job: trials.Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was learned of how many weights, and the share of padding, as the first attempt had them."""
+    predicted = Predicted([1, 0], [0.75, None], 1)
+    made = trials.Trial({"accuracy": 0.5, "f1": 0.25}, predicted, 20, 10, (7, 9), 0.125)
+    job.context = Context(work=tmp_path)
+    monkeypatch.setattr(job, "_trial", lambda *_: made)
+    assert job.trial("pretrained", 20, 1, 0.25, "test") == made
+    monkeypatch.setattr(job, "_trial", lambda *_: pytest.fail("it is finished"))
+    assert job.trial("pretrained", 20, 1, 0.25, "test") == made
+
+
 def test_epochs_are_passes_over_the_rows() -> None:
     def steps(epochs: float, rows: int) -> int:
         return steps_of(JOB.model_copy(update={"steps": None, "epochs": epochs}), rows)
