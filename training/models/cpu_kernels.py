@@ -36,7 +36,7 @@ def spare_rows(count: int, device: torch.device) -> int:
 
 
 def speed_up(module: nn.Module, precision: str) -> None:
-    """Give the dropouts of `module`, its attention, and in bf16 its layer norms, the forward passes of this module.
+    """Give dropouts, attention, RMS norms and, in bf16, layer norms of `module` the forward passes of this module.
 
     So for GELU's approximation by tanh, which transformers computes in eight passes and PyTorch in one. Of a submodule
     that has a method `fuse_loss`, that is called, to fuse its loss with its vocabulary projection.
@@ -49,6 +49,8 @@ def speed_up(module: nn.Module, precision: str) -> None:
             submodule.forward = partial(_dropout_forward, submodule)  # type: ignore[method-assign]
         elif type(submodule) is nn.LayerNorm and precision == "bf16":
             submodule.forward = partial(_norm_forward, submodule)  # type: ignore[method-assign]
+        elif hasattr(submodule, "variance_epsilon"):  # as all RMS norms of transformers that are T5's call it
+            submodule.forward = partial(_rms_norm_forward, submodule)  # type: ignore[method-assign]
         elif isinstance(submodule, NewGELUActivation):
             submodule.forward = partial(F.gelu, approximate="tanh")  # type: ignore[method-assign]
         elif (
@@ -109,13 +111,42 @@ def _dropout_forward(module: nn.Dropout, x: Tensor) -> Tensor:
     return dropout(x, module.p) if module.training else x
 
 
-# -- layer norm -------------------------------------------------------------------------------------------------------
+# -- norms ------------------------------------------------------------------------------------------------------------
 
 
 def _norm_forward(module: nn.LayerNorm, x: Tensor) -> Tensor:
     """Layer norm with a bf16 result for any input, as the following matrix products need it."""
     out = F.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)
     return out.bfloat16() if torch.is_autocast_enabled("cpu") else out
+
+
+def _rms_norm_forward(module: Any, x: Tensor) -> Tensor:
+    """RMS norm, whose result is bf16 where layer norm's is."""
+    dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+    return _RMSNorm.apply(x, module.weight, module.variance_epsilon, dtype)  # type: ignore[no-any-return]
+
+
+class _RMSNorm(torch.autograd.Function):
+    """weight · x / √(mean(x²) + ε) over the last dimension (Zhang & Sennrich 2019, arXiv:1910.07467); fp32 inside."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
+        wide = x.float()
+        inverse = (
+            torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        )
+        ctx.save_for_backward(x, weight, inverse)
+        return (wide * inverse).mul_(weight).to(dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, inverse = ctx.saved_tensors
+        grad, normed = grad.float(), x.float() * inverse
+        grad_weight = (grad * normed).flatten(0, -2).sum(0)
+        grad = grad * weight
+        projected = torch.linalg.vecdot(grad, normed).unsqueeze(-1).div_(x.shape[-1])
+        return grad.addcmul_(normed, projected, value=-1).mul_(inverse).to(x.dtype), grad_weight, None, None
 
 
 # -- attention --------------------------------------------------------------------------------------------------------

@@ -217,3 +217,20 @@ def test_gelu_by_tanh_in_one_pass_is_that_of_transformers() -> None:
     assert "Gelu" in type(fast(x.clone().requires_grad_()).grad_fn).__name__
     torch.testing.assert_close(out, expected, atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(out_gradients, expected_gradients, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 16), (4, 16)])
+def test_rms_norm_and_its_gradients_are_those_of_transformers(shape: tuple[int, ...]) -> None:
+    from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+    plain, fast = T5LayerNorm(16), nn.Sequential(T5LayerNorm(16))
+    cpu_kernels.speed_up(fast, "bf16")
+    weight, x = torch.linspace(-2, 2, 16), torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3
+    plain.weight.data.copy_(weight)
+    fast[0].weight.data.copy_(weight)
+    (expected, expected_gradients), (out, out_gradients) = gradients(plain, x), gradients(fast, x)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(out_gradients, expected_gradients)
+    torch.testing.assert_close(fast[0].weight.grad, plain.weight.grad)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fast(x).dtype == torch.bfloat16
