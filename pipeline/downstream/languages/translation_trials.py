@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -63,14 +63,35 @@ class Example:
 
 
 @dataclass(frozen=True)
+class DirectionCells:
+    """All that was read in one direction. cut: how many of the texts are; of how many."""
+
+    cells: Sequence[Cell]
+    examples: Sequence[Example]
+    cut: int
+    count: int
+
+
+@dataclass(frozen=True)
 class ModelCells:
-    """All that was read by a model. num_layers: of the network; cut: how many of the texts are, of how many."""
+    """All that was read by a model. num_layers: of the network, without the embeddings."""
 
     model: str
     num_layers: int
-    cells: Sequence[Cell]
-    examples: Sequence[Example]
-    cut: tuple[int, int]
+    directions: Sequence[DirectionCells]
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for of in self.directions for cell in of.cells]
+
+    @property
+    def examples(self) -> list[Example]:
+        return [example for of in self.directions for example in of.examples]
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """How many of the texts are cut, of how many."""
+        return sum(of.cut for of in self.directions), sum(of.count for of in self.directions)
 
 
 def measured(
@@ -95,10 +116,7 @@ class Trials:
 
     def run(self) -> list[ModelCells]:
         """What each model reads."""
-        return [
-            once(self.context, {"model": name}, lambda name=name: self._of_model(name), _save, _open)
-            for name in self.models.names
-        ]
+        return [self._of_model(name) for name in self.models.names]
 
     def _of_model(self, name: str) -> ModelCells:
         folder = self.models.folders[name]
@@ -108,19 +126,21 @@ class Trials:
         if max(layers) > len(network.layers) or min(layers) < 0:
             raise UserError(f"{folder}: has layers 0 to {len(network.layers)}; correct layers.")
         of = {language: _language(network, reader, self.others.texts(language)) for language in self.asked.languages}
-        cells: list[Cell] = []
-        examples: list[Example] = []
-        cut, count = 0, 0
-        for number, (source, target) in enumerate(self.directions):
-            self.context.progress(f"{name}: {source} read as {target}", number / len(self.directions))
+
+        def read(source: str, target: str) -> DirectionCells:
             asked = _Asked.of(reader, [(text, row[target]) for row in self.asked.rows for text in row[source]])
             direction = _Direction(network, asked, source, target, of[source], of[target])
-            own = list(direction.cells(layers, self.job.alphas, self.models.seed))
-            layer = max((cell for cell in own if cell.how == SHIFTED), key=lambda cell: cell.measures.bleu1).layer
-            cells += own
-            examples += direction.examples(layer, self.job.alphas, self.job.shown, reader.tokenizer)
-            cut, count = cut + asked.cut, count + len(asked.texts)
-        return ModelCells(name, len(network.layers), cells, examples, (cut, count))
+            cells = list(direction.cells(layers, self.job.alphas, self.models.seed))
+            layer = max((cell for cell in cells if cell.how == SHIFTED), key=lambda cell: cell.measures.bleu1).layer
+            examples = list(direction.examples(layer, self.job.alphas, self.job.shown, reader.tokenizer))
+            return DirectionCells(cells, examples, asked.cut, len(asked.texts))
+
+        directions = []
+        for number, ends in enumerate(self.directions):
+            self.context.progress(f"{name}: {' read as '.join(ends)}", number / len(self.directions))
+            identity = {"model": name, "languages": list(ends)}
+            directions.append(once(self.context, identity, lambda ends=ends: read(*ends), _save, _open))
+        return ModelCells(name, len(network.layers), directions)
 
 
 class _Language(NamedTuple):
@@ -219,12 +239,12 @@ class _Direction:
                 yield Example(self.source, self.target, layer, alpha, text, written, right)
 
 
-def _save(cells: ModelCells, folder: Path) -> None:
+def _save(cells: DirectionCells, folder: Path) -> None:
     (folder / _READ).write_text(json.dumps(asdict(cells)))
 
 
-def _open(folder: Path) -> ModelCells:
-    values: Mapping = json.loads((folder / _READ).read_text())
+def _open(folder: Path) -> DirectionCells:
+    values = json.loads((folder / _READ).read_text())
     cells = [Cell(**{**cell, "measures": Measures(*cell["measures"])}) for cell in values["cells"]]
     examples = [Example(**example) for example in values["examples"]]
-    return ModelCells(values["model"], values["num_layers"], cells, examples, (values["cut"][0], values["cut"][1]))
+    return DirectionCells(cells, examples, values["cut"], values["count"])
