@@ -239,4 +239,27 @@ CHANGES = [
         "worst = min(drifted, key=lambda column: drift[column].psi)",
         (f"{FLOWS}/test_score.py::test_usual_rows_are_no_news_and_moved_ones_are",),
     ),
+    Change(
+        "nodes begin side by side whatever memory is free",
+        "pipeline/side_by_side.py",
+        "        return needed <= self.free\n",
+        "        return True\n",
+        ("tests/pipeline/test_side_by_side.py::test_memory_counts",),
+    ),
+    Change(
+        "jobs side by side wait for each other",
+        "pipeline/side_by_side.py",
+        "len(running) < where.most and",
+        "not running and",
+        ("tests/pipeline/test_side_by_side.py::test_memory_counts",),
+    ),
+    Change(
+        "baselines learn without the weights of labels",
+        "pipeline/downstream/fine_tune/baselines.py",
+        "LogisticRegression(C=10.0, max_iter=1000, class_weight=_by_label(weights))",
+        "LogisticRegression(C=10.0, max_iter=1000)",
+        (
+            "tests/pipeline/downstream/fine_tune/test_trials.py::test_baselines_that_learn_by_a_loss_weigh_labels_as_networks_do",
+        ),
+    ),
 ]
