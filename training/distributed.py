@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.compute import cores
+from data_prep.errors import UserError
 from training.lazy import dist, torch
 
 if TYPE_CHECKING:
@@ -73,6 +74,17 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def check_device(name: str) -> None:
+    """UserError where a device is of a kind that is not used, or this machine has none of it."""
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or not (number or "0").isdecimal():
+        raise UserError(f"--device {name}: is no device; name cpu or cuda.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: PyTorch finds no GPU on this machine; use cpu.")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} GPUs, numbered from 0.")
 
 
 def seed_torch(seed: int) -> None:

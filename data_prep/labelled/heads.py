@@ -58,6 +58,8 @@ def value_of(row: Row, name: str, task: str) -> Any:
     value: Any = row.fields
     for key in [name] if name in row.fields else name.split("."):
         value = value.get(key) if isinstance(value, dict) else None
+    if value is None and name in row.fields:
+        raise UserError(f"{row.where}: {name!r}, which {task} names, has no value; give it one, or leave the row out.")
     if value is None:
         near = meant(name, [known for known in row.fields if known != name])
         has = f"it has {', '.join(row.fields)}" + f"; {near}" * bool(near)

@@ -154,7 +154,8 @@ class _Reader:
             except UserError as error:
                 self.rejects.add(error)
         if not count:
-            raise UserError(f"{self.folder / part.path} has no row" + " with these values of only" * bool(part.only))
+            of_only = " with these values of only" * bool(part.only)
+            raise UserError(f"{self.folder / part.path} has no row{of_only}; name a file that has some.")
 
     def _columns(self, part: Part) -> Columns:
         task, layout = self.task, part.layout or self.task.layout

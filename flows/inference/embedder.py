@@ -118,7 +118,8 @@ class Network:
             if not has_one:
                 reading.add("rows without content, which have no vector", row.place)
         vectors = np.zeros((len(rows), self.embedder.width), np.float32)
-        vectors[places] = embedded.vectors
+        if len(places):
+            vectors[places] = embedded.vectors
         return Window(rows, vectors, has)
 
 
@@ -141,9 +142,11 @@ def open_network(name: str, options: Options) -> Network:
     UserError where there is none, or it cannot do what is asked.
     """
     from pipeline.downstream.fine_tune.heads import Shape, tokenizer_of
+    from training.distributed import check_device
     from training.inference.embedding import Embedder
     from training.inference.encoding import open_encoder
 
+    check_device(options.device)
     use = use_of(folder_of(name))
     encoder = open_encoder(use.folder, options.device)
     if options.layer is not None:
@@ -156,6 +159,8 @@ def open_network(name: str, options: Options) -> Network:
     if encoder.takes is None:
         tokenizer = tokenizer_of(Shape("class"), use.folder, framed=use.pooling == "last")
         length = _length(use, encoder, options)
+        if length is not None and length <= (frame := tokenizer.num_special_tokens_to_add(False)):
+            raise UserError(f"--length {length}: special tokens alone are {frame}; ask for more.")
     normalize = use.normalize if options.normalize is None else options.normalize
     embedder = Embedder(encoder, use.pooling, normalize, tokenizer, length, options.precision, options.device)
     return Network(embedder, use, options)

@@ -51,9 +51,11 @@ def generate(
     prompts = [Prompt(prompt)] if prompt is not None else read_prompts(Path(str(file)).expanduser())
     out_path = check_output(Path(out).expanduser(), [file] if file else []) if out is not None else None
     folder = model_folder(checkpoint)
+    from training.distributed import check_device
     from training.inference.generation.generate import Generator
     from training.inference.language_model import open_language_model
 
+    check_device(device)
     generator = Generator(open_language_model(folder, device), decoding, batch)
     rows = generator.prompt_ids([prompt_row.text for prompt_row in prompts])
     console = new_console()

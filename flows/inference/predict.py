@@ -41,7 +41,9 @@ def predict(
         raise UserError(f"--out {out}: ends in {path.suffix or 'nothing'}; name a file that ends in .jsonl or .arrow.")
     from pipeline.downstream.fine_tune.exported import open_fine_tuned
     from pipeline.downstream.labelled_scores import named_as
+    from training.distributed import check_device
 
+    check_device(device)
     fine_tuned, reading = open_fine_tuned(folder, device), Reading()
     settings = {**fine_tuned.reads, "predict": [str(Path(file).expanduser().absolute()) for file in files]}
     settings |= {"inputs": list(inputs)} if inputs else {}

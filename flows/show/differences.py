@@ -18,6 +18,7 @@ from pipeline.downstream.compared_predictions import Comparison, compare
 from pipeline.downstream.predictions_file import Part, PartKey, PredictedTask, Predictions, is_predictions, read
 from pipeline.home import Home
 from pipeline.reports import report
+from pipeline.stages.job import JOB
 
 
 def show(names: Sequence[str], as_json: bool) -> None:
@@ -74,8 +75,9 @@ def _read(name: str, home: Home) -> tuple[str, Predictions]:
 def _files(run: records.Run, home: Home) -> Iterator[tuple[str, Path]]:
     """The predictions of a run's jobs, by name of the job."""
     for name, stage in run.stages.items():
-        folder = home.store().resolve(stage.artifact).path
-        if not (folder / report.FILE).is_file():
+        artifact = home.store().resolve(stage.artifact)
+        folder = artifact.path
+        if artifact.stage != JOB.name or not (folder / report.FILE).is_file():
             continue
         file = report.read(folder).predictions
         if file is not None and is_predictions(folder / file):

@@ -10,6 +10,7 @@ from data_prep import corruptions
 from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline import downstream
 from pipeline.downstream.fine_tune.job import OWN
+from pipeline.gate import ENCODER
 from pipeline.recipe import start, suite
 from pipeline.recipe.slug import SLUG
 from training import objectives
@@ -250,13 +251,18 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _names(jobs: Sequence[Any]) -> Iterator[Problem]:
-    """Duplicate names of jobs, and names of stages."""
+    """Duplicate names of jobs, names of stages, and the name under which the recipe's own encoder is registered."""
     earlier: set[str] = set()
     for index, job in enumerate(jobs):
         if job.name in earlier:
             yield f"downstream.{index}.name", f"{job.name!r} is the name of an earlier job, too"
         if job.name in STAGES:
             yield f"downstream.{index}.name", f"{job.name!r} is the name of a stage; choose another"
+        if job.name == ENCODER:
+            yield (
+                f"downstream.{index}.name",
+                f"{job.name!r} is what the network itself is registered as; choose another",
+            )
         earlier.add(job.name)
 
 

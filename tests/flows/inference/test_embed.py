@@ -188,6 +188,9 @@ def test_neighbours_are_the_nearest_and_never_the_row_itself(network: Path, file
         ("a.txt", b"a\n", ("--pooling", "max"), "--pooling: allowed: mean, cls, last"),
         ("a.txt", b"a\n", ("--layer", "3"), "layer 3: the network has 0, its embeddings, to 2"),
         ("a.txt", b"a\n", ("--length", "99"), "positions for 12 tokens"),
+        ("a.txt", b"a\n", ("--length", "2"), "--length 2: special tokens alone are 2"),
+        ("a.txt", b"a\n", ("--device", "tpu"), "--device tpu: is no device; name cpu or cuda"),
+        ("a.txt", b"a\n", ("--device", "cuda:99"), "--device cuda:99: (PyTorch finds no GPU|this machine has)"),
         ("a.txt", b"a\n", ("--queries", "x"), "goes with --nearest"),
         ("a.jsonl", b'{"texts": "a"}\n', (), r"a.jsonl line 1: has no 'text'.*texts"),
         ("a.jsonl", b'{"text": "a"}\n{"text": true}\n', (), r"line 2: 'text' is true"),
@@ -206,6 +209,13 @@ def test_what_cannot_be_embedded_is_refused_and_the_old_file_stays(
         run(network, tmp_path / name, "--out", out, *options)
     assert "\n" not in str(caught.value)
     assert out.read_text() == "older" and sorted(path.name for path in tmp_path.iterdir()) == sorted([name, out.name])
+
+
+def test_a_file_of_blank_lines_has_rows_without_vectors(network: Path, tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text("\n \n")
+    said = run(network, tmp_path / "blank.txt", "--out", tmp_path / "out.arrow")
+    assert said["rows"] == 2 and "rows without content, which have no vector: 2" in said["remarks"][0]
+    assert [row["vector"] for row in rows_of(tmp_path / "out.arrow")] == [None, None]
 
 
 def test_outputs_are_checked_first(network: Path, file: Path, tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def test_a_row_that_cannot_be_read_leaves_no_file_and_the_old_one(network: Path,
     with pytest.raises(UserError, match=r"has no 'text'.*it has sentence"):
         rows.write_text("sentence\na\n")
         asked(tmp_path, [rows], out)
+    (tmp_path / "null.jsonl").write_text('{"text": null}\n')
+    with pytest.raises(UserError, match=r"null.jsonl line 1: 'text', which predict names, has no value"):
+        asked(tmp_path, [tmp_path / "null.jsonl"], out)
     asked(tmp_path, [rows], out, inputs=["sentence"])
     assert len(out.read_text().splitlines()) == 1
     with pytest.raises(UserError, match=r"ends in .csv; name a file that ends in .jsonl or .arrow"):

@@ -170,6 +170,7 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
             "offload_parameters: needs placement.zero 3, found 2",
         ),
         (["downstream.0.name=pretrain"], "downstream.0.name: 'pretrain' is the name of a stage"),
+        (["downstream.0.name=encoder"], "downstream.0.name: 'encoder' is what the network itself is registered as"),
         (["data.split.validation=0", "train.evaluate_every=5"], "train.evaluate_every: needs held-out documents"),
         (["downstream.0.length=65"], "downstream.0.length: 65 exceeds network.config.max_position_embeddings 64"),
         (["downstream.1.name=one"], "downstream.1.name: 'one' is the name of an earlier job, too"),
