@@ -142,4 +142,42 @@ CHANGES = [
         "factors = np.ones(len(p_values))",
         (f"{METRICS}/test_differences.py::test_holm_by_hand",),
     ),
+    Change(
+        "what is as near as the right one comes after it",
+        f"{ROOM}/languages/retrieval.py",
+        "(similarities >= best[:, None]) & ~is_right",
+        "(similarities > best[:, None]) & ~is_right",
+        (f"{JOBS}/languages/test_alignment.py::test_vectors_that_are_all_alike_find_nothing",),
+    ),
+    Change(
+        "tokens of both languages count as converted",
+        f"{ROOM}/languages/translation_trials.py",
+        "(target - source, target & source)",
+        "(target, target & source)",
+        (f"{JOBS}/languages/test_token_translation.py::test_what_is_counted",),
+    ),
+    Change(
+        "a shift is added where the next layer ends",
+        "training/inference/shifted.py",
+        "self.layers[layer - 1].register_forward_hook",
+        "self.layers[layer % len(self.layers)].register_forward_hook",
+        (
+            f"{JOBS}/languages/test_token_translation.py::"
+            "test_a_shift_is_what_is_added_by_hand_and_by_a_hook_on_the_next_layer",
+        ),
+    ),
+    Change(
+        "test rows choose the layer",
+        f"{ROOM}/probing/report.py",
+        "max(layers, key=lambda layer: layer.validation)",
+        "max(layers, key=lambda layer: statistics.fmean(layer.test))",
+        (f"{JOBS}/probing/test_probe.py::test_validation_chooses_the_layer",),
+    ),
+    Change(
+        "each place of a word has a control label of its own",
+        f"{ROOM}/probing/controls.py",
+        "return np.array([of_type[word] for word in words], np.int64)",
+        "return np.random.default_rng(seed).permutation(np.array([of_type[word] for word in words], np.int64))",
+        (f"{JOBS}/probing/test_probe.py::test_a_word_has_one_control_label_drawn_as_labels_are",),
+    ),
 ]
