@@ -61,7 +61,8 @@ class ParallelConfig(Settings):
     @model_validator(mode="after")
     def _is_one(self) -> ParallelConfig:
         if (self.path is None) == (not self.files):
-            raise ValueError(f"takes one of path and files, found {'neither' if self.path is None else 'both'}")
+            given = "neither" if self.path is None else "both"
+            raise ValueError(f"takes your texts as path, a table, or as files, one a language, and found {given}")
         if self.files and self.languages:
             raise ValueError("'languages' are columns of 'path'; leave it out, for 'files' names its languages")
         if self.path is not None and self.column is not None:
