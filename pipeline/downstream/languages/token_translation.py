@@ -9,6 +9,7 @@ tokens ([CLS] left out). Of what is read in the places of a text's pieces are to
     converted    tokens of the target language alone, of all that are not of both languages
                  |y ∈ T \\ S| / (|y| − |y ∈ S ∩ T|), S and T the tokens of the means' texts in either language
     BLEU-1       without brevity penalty: the share of tokens that are in the translation, each as often as there
+                 of others: against the translation of another text, which frequent tokens alone reach
     unchanged    the share of places in which the text's own token is read
 
 Beside it: no shift, the text itself, and a random direction of the same length.
@@ -138,7 +139,7 @@ def remarks(recipe: Any, job: Config) -> list[str]:
 
 def numbers(job: Config) -> Iterator[str]:
     """See `pipeline.downstream`: of each model, at the layer and α of the highest BLEU-1."""
-    yield from (f"{measure}/*" for measure in ("converted", "bleu1", "unchanged"))
+    yield from (f"{measure}/*" for measure in ("converted", "bleu1", "bleu1_of_others", "unchanged"))
 
 
 def run(

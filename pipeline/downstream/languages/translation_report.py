@@ -22,7 +22,7 @@ from pipeline.reports.data import COLOURS, new_axes, save
 from pipeline.reports.report import Figure, Report, Table
 
 NONE = "–"
-_MEASURES = ("converted", "BLEU-1", "unchanged")
+_MEASURES = ("converted", "BLEU-1", "BLEU-1 of others", "unchanged")
 
 
 def build(
@@ -61,7 +61,8 @@ def _best(of: ModelCells) -> tuple[int, float]:
 
 
 def _shown(measures: Measures) -> list[str]:
-    return [f"{measures.converted:.1%}", f"{measures.bleu1:.1f}", f"{measures.unchanged:.1%}"]
+    bleus = [f"{measures.bleu1:.1f}", f"{measures.bleu1_of_others:.1f}"]
+    return [f"{measures.converted:.1%}", *bleus, f"{measures.unchanged:.1%}"]
 
 
 def _main(models: Sequence[ModelCells], titles: dict[str, str]) -> Table:
@@ -143,9 +144,10 @@ def _about(job: Config, asked: Parallel, others: Parallel, models: Sequence[Mode
         f"{len(asked.rows):,} rows of sentences in {', '.join(asked.languages)} are read with the difference of the "
         f"languages' mean vectors added in a layer, α times; the means are of other texts ({counts}), whose pairs are "
         "not used. Converted: of the tokens that are not of both languages, those of the other alone; a token is of "
-        "a language if the texts of its mean have it. BLEU-1 is without brevity penalty, over the tokenizer's tokens. "
-        "Layer and α are chosen by the highest BLEU-1 on these same rows: the random direction beside them shows what "
-        f"a vector of that length does by itself (Liu et al. 2020).{''.join(cut)}"
+        "a language if the texts of its mean have it. BLEU-1 is without brevity penalty, over the tokenizer's tokens; "
+        "BLEU-1 of others is against the translation of another text, which frequent tokens alone reach. Layer and α "
+        "are chosen by the highest BLEU-1 on these same rows: the random direction beside them shows what a vector of "
+        f"that length does by itself (Liu et al. 2020).{''.join(cut)}"
     )
 
 
@@ -156,7 +158,8 @@ def _verdict(of: ModelCells, title: str) -> str:
     return (
         f"With {alpha:g} times the difference in layer {layer} of {of.num_layers}, {title} reads "
         f"{shifted.converted:.1%} of the tokens as the other language's (a random direction {random.converted:.1%}, "
-        f"no shift {unshifted.converted:.1%}), BLEU-1 {shifted.bleu1:.1f} (the texts themselves {copied.bleu1:.1f})."
+        f"no shift {unshifted.converted:.1%}), BLEU-1 {shifted.bleu1:.1f} (against translations of other texts "
+        f"{shifted.bleu1_of_others:.1f}; the texts themselves {copied.bleu1:.1f})."
     )
 
 

@@ -30,11 +30,12 @@ _READ = "read.json"
 
 
 class Measures(NamedTuple):
-    """Shares of 1 (see `token_translation`); bleu1 in percent."""
+    """Shares of 1 (see `token_translation`); bleu1 in percent, also against the translation of the next text."""
 
     converted: float
     bleu1: float
     unchanged: float
+    bleu1_of_others: float
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,10 @@ def measured(
     translations. source, target: the tokens of either language."""
     of_target, of_both = (np.isin(read.values, list(tokens)) for tokens in (target - source, target & source))
     counted = len(read.values) - int(of_both.sum())
-    bleu1 = unigram_precision([read.row(row).tolist() for row in range(len(read))], right)
+    texts = [read.row(row).tolist() for row in range(len(read))]
+    bleu1, of_others = unigram_precision(texts, right), unigram_precision(texts, [*right[1:], *right[:1]])
     unchanged = float((given.values == read.values).mean()) if len(read.values) else 0.0
-    return Measures(float(of_target.sum()) / counted if counted else 0.0, bleu1, unchanged)
+    return Measures(float(of_target.sum()) / counted if counted else 0.0, bleu1, unchanged, of_others)
 
 
 class Trials:

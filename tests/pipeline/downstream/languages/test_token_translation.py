@@ -74,6 +74,9 @@ def test_what_is_counted() -> None:
     assert scores.converted == 2 / 3, "11 and 12 of 1, 11 and 12: 9 is of both"
     assert scores.bleu1 == pytest.approx(75.0), "11, 9 and 12 of four tokens"
     assert scores.unchanged == 2 / 4
+    assert scores.bleu1_of_others == 0.0
+    other = measured(given, Ragged.from_rows([[3, 13, 5], [11]], np.int64), [[[11, 9, 9]], [[13], [3, 12]]], {1}, {2})
+    assert (other.bleu1, other.bleu1_of_others) == (0.0, pytest.approx(75.0)), "each reads the other's translation"
     both = measured(given, Ragged.from_rows([[9, 9, 9], [9]], np.int64), [[[11]], [[13]]], {9}, {9})
     assert (both.converted, both.bleu1) == (0.0, 0.0)
 
