@@ -104,9 +104,8 @@ class Network:
         longest, filled = self.embedder.encoder.longest, [row for row in rows if row.content is not None]
         if longest is not None and self.embedder.tokenizer is None:
             for row in filled:
-                if len(row.content or ()) > longest:
-                    problem = f"has {len(row.content or ()):,} positions, and the network {longest:,}; cut it"
-                    raise UserError(f"{row.place}: {problem}.")
+                if (positions := len(row.content)) > longest:  # type: ignore[arg-type]
+                    raise UserError(f"{row.place}: has {positions:,} positions, and the network {longest:,}; cut it.")
         embedded = self.embedder([row.content for row in filled])
         for row, is_cut in zip(filled, embedded.is_cut, strict=True):
             if is_cut:

@@ -25,6 +25,7 @@ from pipeline.downstream.fine_tune import exported
 from pipeline.downstream.fine_tune.heads import Layout, Shape
 from tests.training.inference import writers
 from training.inference.networks.text import open_trainable
+from training.models.frame_network import FrameNetwork, save_network
 from training.objectives.fine_tuning import FineTuning
 
 TEXTS = ["a b", "c", "d d d a b c", "", "b", "a c d", "c c c c"]
@@ -238,3 +239,26 @@ def test_an_encoder_decoder_gives_the_states_of_its_encoder(tmp_path: Path) -> N
         with torch.no_grad():
             alone = model(input_ids=torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0].mean(0)
         assert np.allclose(row["vector"], alone.numpy(), atol=1e-4)
+
+
+def test_rows_of_frames_have_vectors_of_a_network_of_sound(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = FrameNetwork(BertConfig(vocab_size=2, max_position_embeddings=8, **sizes), 3).eval()
+    save_network(tmp_path / "network", network)
+    generator = np.random.default_rng(0)
+    sounds = [generator.normal(size=(length, 3)).astype(np.float32) for length in (4, 1, 7)]
+    lines = [json.dumps({"name": f"s{number}", "frames": sound.tolist()}) for number, sound in enumerate(sounds)]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*lines, '{"name": "none", "frames": []}']) + "\n")
+    asked = ("--column", "frames", "--id", "name", "--out", tmp_path / "out.arrow")
+    said = run(tmp_path / "network", tmp_path / "rows.jsonl", *asked)
+    *rows, last = rows_of(tmp_path / "out.arrow")
+    assert (said["rows"], said["width"], last["vector"]) == (4, 16, None)
+    for sound, row in zip(sounds, rows, strict=True):
+        with torch.no_grad():
+            states = network.encode(torch.from_numpy(sound)[None], torch.ones(1, len(sound), dtype=torch.int64))[0]
+        assert np.allclose(row["vector"], states.mean(0).numpy(), atol=1e-5)
+    (tmp_path / "long.jsonl").write_text(json.dumps({"name": "long", "frames": [[0.0] * 3] * 9}) + "\n")
+    with pytest.raises(UserError, match=r"has 9 positions, and the network 8; cut it"):
+        run(tmp_path / "network", tmp_path / "long.jsonl", *asked)
