@@ -137,7 +137,8 @@ def check(job: Config, data: checks.Findings) -> None:
 
 def remarks(recipe: Any, job: Config) -> list[str]:
     """What is odd about the user's labels."""
-    return [] if job.data.name is not None else said_of(job, checks.read(job, recipe.cleaning))
+    texts = [] if job.data.name is not None else said_of(job, checks.read(job, recipe.cleaning))
+    return [f"downstream {job.name}: {text}" for text in texts]
 
 
 def said_of(job: Config, data: checks.Findings) -> list[str]:
@@ -147,7 +148,7 @@ def said_of(job: Config, data: checks.Findings) -> list[str]:
         texts.append("the layer is chosen on the rows that are reported, for there is no test: scores are flattered")
     if job.labels is not None and job.labels > data.rows["train"]:
         texts.append(f"labels asks for {job.labels:,} rows, and train has {data.rows['train']:,}")
-    return [f"downstream {job.name}: {text}" for text in texts]
+    return texts
 
 
 def fitted(job: Config, data: checks.Findings) -> Config:
