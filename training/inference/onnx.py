@@ -113,7 +113,7 @@ def check(path: Path, network: nn.Module, batches: Iterator[Inputs]) -> float:
     for batch in batches:
         with torch.no_grad():
             wanted = network(**batch).numpy()
-        (given,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})
+        given = np.asarray(session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})[0])
         shapes = f"rows of {' × '.join(map(str, next(iter(batch.values())).shape))}"
         if given.shape != wanted.shape:
             raise UserError(f"{path.name} gives {given.shape} for {shapes}, and the network {wanted.shape}.")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 3
+VERSION = 4
 FINE_TUNED = "fine-tuned"  # the folder of the network that is kept
 SUBMISSION = "submission"  # the folder of files for test servers
 READS = ("pretrained", "corpus")

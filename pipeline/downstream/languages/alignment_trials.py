@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,8 +94,8 @@ class Trials:
         for unit, pair in self._asked():
             vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), sublinear_tf=True)
             vectorizer.fit([*pair.texts[0], *pair.texts[1]])
-            first, second = (vectorizer.transform(texts) for texts in pair.texts)
-            similarities = np.asarray((first @ second.T).todense())
+            weights: list[Any] = [vectorizer.transform(texts) for texts in pair.texts]
+            similarities = np.asarray((weights[0] @ weights[1].T).todense())
             yield _score(unit, pair, NO_LAYER, False, similarities)
 
     def _of_chance(self) -> Iterator[Score]:

@@ -208,6 +208,12 @@ DISTILBERT_NAMES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("model_type", "has_types"), [("bert", True), ("gpt2", False), ("distilbert", False)])
+def test_types_of_tokens_go_where_they_are_no_words(model_type: str, has_types: bool) -> None:
+    rows: Rows = {"input": Ragged.from_rows([[5, 6, 7], [8, 9]], np.uint16)}
+    assert ("token_type_ids" in encoder_of(model_type).inputs(rows)) is has_types
+
+
 @pytest.mark.parametrize(
     ("model_type", "lowest", "layer", "highest"),
     [

@@ -116,7 +116,7 @@ class TrainableText:
         return layers_of(self.network)
 
     def inputs(self, rows: Rows) -> dict[str, np.ndarray]:
-        return padded_tokens(rows, self.pad, types=bool(accepted(self.network, "token_type_ids")))
+        return padded_tokens(rows, self.pad, types="token_type_ids" in _inputs(self.network))
 
     def copied(self) -> TrainableText:
         return replace(self, network=copy.deepcopy(self.network))
