@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from training.models.text.architectures import architecture_of
 
 ATTENTION = "sesame_cpu"  # the attention of this module in the registry of transformers
-CHUNK = 1 << 18  # logits whose softmax is taken at once: what a core's cache holds
+CHUNK = 1 << 19  # logits whose softmax is taken at once: what a core's caches hold
 ROUNDED_TO = 64
 
 
