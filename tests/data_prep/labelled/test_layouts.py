@@ -323,7 +323,7 @@ def test_parquet_with_names_of_classes(load: Load, tmp_path: Path) -> None:
 
 def test_rows_without_a_label_are_refused_but_for_predictions(load: Load, tmp_path: Path) -> None:
     pq.write_table(with_features(TABLE), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="row 3: 'label', which task.yaml names, has no value"):
+    with pytest.raises(UserError, match=r"row 3: 'label', which task\.yaml names, has no value"):
         load({}, validation="a.parquet", inputs=["text"])
     assert len(load({}, predict="a.parquet", inputs=["text"]).splits["predict"]) == 3
 
