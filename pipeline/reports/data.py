@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.legible import masked, plain
+from pipeline.reports.fonts import give_fonts
 from training.monitor.names import HELD_OUT_LOSS, LOSS, PER_SECOND, SPEED, TRAIN, VALIDATION
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -48,8 +49,11 @@ def save(figure: Any, path: Path) -> Path:
     for text in figure.findobj(Text):  # those of numbers on axes are made when it is drawn
         shown = text.get_text()
         text.set_text(literal(shown) if text.get_parse_math() else masked(plain(shown, keep="\n")))
+    if without := give_fonts(figure.findobj(Text)):
+        note = f"a box is a character that no font installed here has ({len(without):,} of them)"
+        figure.supxlabel(note, x=0.995, ha="right", fontsize=7, color="#666666")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in scripts that the font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # said by the note
         figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
     pyplot.close(figure)
     return path
