@@ -163,11 +163,15 @@ def _fine_tuned(model: FineTuned) -> Exported:
 
 
 def _check(folder: Path, network: Any) -> None:
-    """UserError for networks whose operators depend on the length of a row."""
-    from training.models.text.architectures import blocks_of
+    """UserError for networks whose operators depend on what a row holds, or on its length."""
+    from training.models.text.architectures import architecture_of, blocks_of
 
-    if blocks_of(network.config) is not None:
-        raise UserError(f"{folder}: attention in blocks depends on a row's length, and has no form in ONNX.")
+    reasons = {
+        "attention in blocks depends on a row's length": blocks_of(network.config) is not None,
+        "which expert a token goes to depends on all others": architecture_of(network.config.model_type).experts,
+    }
+    if reason := next((reason for reason, holds in reasons.items() if holds), None):
+        raise UserError(f"{folder}: {reason}, and has no form in ONNX.")
 
 
 @contextmanager

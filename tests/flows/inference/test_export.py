@@ -71,7 +71,12 @@ def test_labels_are_those_of_the_evaluation(network: Path, tmp_path: Path, capsy
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "pooling"),
-    [(Shape("score", scale=(3.0, 2.0)), "last"), (Shape("tags", ("O", "X")), "cls"), (Shape("choice"), "cls")],
+    [
+        (Shape("score", scale=(3.0, 2.0)), "last"),
+        (Shape("tags", ("O", "X")), "cls"),
+        (Shape("choice"), "cls"),
+        (Shape("answer", unanswerable=True), "cls"),
+    ],
 )
 def test_other_heads_give_what_they_say(network: Path, tmp_path: Path, shape: Shape, pooling: Any) -> None:
     model, out = made(network, shape, pooling=pooling), tmp_path / "out"
@@ -84,6 +89,11 @@ def test_other_heads_give_what_they_say(network: Path, tmp_path: Path, shape: Sh
         scores = asked(out, [("a b", text) for text in TEXTS])
         assert int(scores.argmax()) == answers.answers[0]
         assert softmax(scores.T.astype(np.float64)).max() == pytest.approx(answers.scores[0], abs=1e-4)
+    elif shape.head == "answer":
+        ((rows, wanted),) = model.scored([Example(TEXTS[2], text_pair="b c")])
+        scores = asked(out, [("b c", TEXTS[2])])
+        assert len(rows.rows["input"]) == 1 and scores.shape == (1, 13, 2)
+        assert scores[0] == pytest.approx(wanted.row(0), abs=1e-4) and scores.std() > 0.01
     else:
         wanted = model.predict([Example(words=tuple(text.split())) for text in TEXTS]).answers
         tags = asked(out, TEXTS).argmax(-1)
@@ -92,7 +102,7 @@ def test_other_heads_give_what_they_say(network: Path, tmp_path: Path, shape: Sh
 
 @installed
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["t5", "gpt2"])
+@pytest.mark.parametrize("architecture", ["t5", "gpt2", "llama"])
 def test_encoders_of_other_kinds_are_written(tmp_path: Path, architecture: str) -> None:
     folder, out = writers.write(tmp_path / "network", architecture), tmp_path / "out"
     export.export(str(folder), str(out), "onnx", False)
@@ -149,6 +159,9 @@ def test_what_cannot_be_written_is_said_before_anything_is(
     (tmp_path / "elmo" / "config.json").write_text('{"kind": "elmo"}')
     with pytest.raises(UserError, match="ONNX is written of networks of `transformers`"):
         export.export(str(tmp_path / "elmo"), str(out), "onnx", False)
+    experts = writers.write(tmp_path / "switch", "switch_transformers")
+    with pytest.raises(UserError, match="which expert a token goes to depends on all others, and has no form in ONNX"):
+        export.export(str(experts), str(out), "onnx", False)
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
