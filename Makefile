@@ -40,7 +40,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.memory
 	$(BIN)/python -m tests.benchmarks.data speed
 	$(BIN)/python -m tests.benchmarks.data memory
-	$(BIN)/python -m tests.benchmarks.anomaly
+	$(BIN)/python -m tests.benchmarks.downstream.anomaly
 
 clean:
 	rm -rf $(VENV) build *.egg-info

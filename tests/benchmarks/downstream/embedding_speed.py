@@ -1,4 +1,4 @@
-"""Texts a second of `sesame embed` beside others: `python -m tests.benchmarks.embedding_speed FILE [FOLDER]`.
+"""Texts a second of `sesame embed` beside others: `python -m tests.benchmarks.downstream.embedding_speed FILE [FOLDER]`.
 
     embed                  windows of 4,096 texts, batches of like lengths; in fp32, and in bf16
     pipeline               `feature-extraction` of transformers, a text at a time, as it is by default; and 32 at once
