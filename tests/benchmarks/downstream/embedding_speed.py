@@ -1,4 +1,6 @@
-"""Texts a second of `sesame embed` beside others: `python -m tests.benchmarks.downstream.embedding_speed FILE [FOLDER]`.
+"""Texts a second of `sesame embed` beside others.
+
+    python -m tests.benchmarks.downstream.embedding_speed FILE [FOLDER] [--rounds 3]
 
     embed                  windows of 4,096 texts, batches of like lengths; in fp32, and in bf16
     pipeline               `feature-extraction` of transformers, a text at a time, as it is by default; and 32 at once

@@ -1,7 +1,7 @@
 """Fine-tuning beside `Trainer` with the settings of transformers' run_glue, on the same encoder and rows of SST-2.
 
-    python -m tests.benchmarks.downstream.fine_tuning_speed FOLDER [--network FOLDER] [--rows 2000] [--epochs 1] [--rounds 3]
-                                                        [--ways ours fp32,…]
+    python -m tests.benchmarks.downstream.fine_tuning_speed FOLDER [--network FOLDER] [--rows 2000]
+        [--epochs 1] [--rounds 3] [--ways ours fp32,…]
 
 FOLDER holds SST-2 as GLUE has it (`train.tsv`, `dev.tsv`), `--network` an encoder in the format of transformers; by
 default it is the package minilm. The others:

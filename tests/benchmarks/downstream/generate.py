@@ -1,4 +1,6 @@
-"""Tokens a second of `sesame generate` beside `transformers`: `python -m tests.benchmarks.downstream.generate [FOLDER …]`.
+"""Tokens a second of `sesame generate` beside `transformers`.
+
+    python -m tests.benchmarks.downstream.generate [FOLDER …]
 
     same length    16 prompts of 32 tokens, all of them go on for as long as they may
     several        48 prompts of 4 to 60 tokens, whose texts end after 1 to 96 tokens, in batches of 16
