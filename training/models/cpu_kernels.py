@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from training.models.text.architectures import architecture_of
 
 ATTENTION = "sesame_cpu"  # the attention of this module in the registry of transformers
+SMALLEST = torch.finfo(torch.float32).tiny  # a probability below it has lost digits
 CHUNK = 1 << 19  # logits whose softmax is taken at once: what a core's caches hold
 ROUNDED_TO = 64
 
@@ -208,8 +209,8 @@ class _Attention(torch.autograd.Function):
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of `hidden` [M, H] · `weight`ᵀ [V, H] + `bias` [V] against `targets` [M], and which are right.
 
-    Both are [M] in fp32; a target that shares the largest logit with k - 1 others is right by 1/k. The logits become
-    their own gradient in place, in pieces that stay in the cache.
+    Both are [M] in fp32; a target that probabilities the largest probability with k - 1 others is right by 1/k. The logits
+    become their own gradient in place, in pieces that stay in the cache.
     """
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
@@ -226,17 +227,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
         logits = F.linear(hidden, weight, bias)
         losses, right = torch.empty(len(logits)), torch.zeros(len(logits))
         rows = max(1, CHUNK // logits.shape[1])
+        room = torch.empty(min(rows, len(logits)), logits.shape[1])
         for first in range(0, len(logits), rows):
             chunk, chunk_targets = logits[first : first + rows], targets[first : first + rows, None]
-            scores = chunk.float() if chunk.dtype != torch.float32 else chunk.clone()
-            largest = scores.amax(1, keepdim=True)
-            chosen = scores.gather(1, chunk_targets) - largest
-            hits = (chosen[:, 0] == 0).nonzero()[:, 0]
-            right[first + hits] = (scores[hits] == largest[hits]).sum(1).reciprocal()
-            total = scores.sub_(largest).exp_().sum(1, keepdim=True)
-            losses[first : first + rows] = (total.log() - chosen)[:, 0]
+            probabilities = torch.softmax(chunk, 1, dtype=torch.float32, out=room[: len(chunk)])
+            chosen, largest = probabilities.gather(1, chunk_targets), probabilities.amax(1, keepdim=True)
+            hits = (chosen == largest)[:, 0].nonzero()[:, 0]
+            right[first + hits] = (probabilities[hits] == largest[hits]).sum(1).reciprocal()
+            losses[first : first + rows] = -chosen[:, 0].log()
+            vanished = (chosen[:, 0] < SMALLEST).nonzero()[:, 0]
+            losses[first + vanished] = F.cross_entropy(
+                chunk[vanished].float(), chunk_targets[vanished, 0], reduction="none"
+            )
             if differentiate:
-                chunk.copy_(scores.div_(total).scatter_add_(1, chunk_targets, -torch.ones_like(chosen)))
+                chunk.copy_(probabilities.scatter_add_(1, chunk_targets, -torch.ones_like(chosen)))
         if differentiate:
             ctx.save_for_backward(hidden, weight, logits)
         ctx.has_bias = bias is not None

@@ -1,10 +1,11 @@
 """Anomalies in a large table, ours beside PyOD's auto-encoder with its defaults: how long, and how good.
 
-`python -m tests.benchmarks.downstream.anomaly [ROWS]`. Rows are made up: normal ones lie near a curved surface of 4 dimensions in
-40 columns, 1 % do not. Half of them are normal in every column and belong to no place of the surface; the others have
-three columns of another row. Both detectors learn from all rows without labels, which are contaminated by that 1 %, and
-score the same rows, as PyOD's `fit` does. Standardising is in both times. One thread each, so that seconds of the
-processor can be told beside those of the clock: on a machine with other work they alone are comparable.
+`python -m tests.benchmarks.downstream.anomaly [ROWS]`. Rows are made up: normal ones lie near a curved surface of 4
+dimensions in 40 columns, 1 % do not. Half of them are normal in every column and belong to no place of the surface;
+the others have three columns of another row. Both detectors learn from all rows without labels, which are
+contaminated by that 1 %, and score the same rows, as PyOD's `fit` does. Standardising is in both times. One thread
+each, so that seconds of the processor can be told beside those of the clock: on a machine with other work they alone
+are comparable.
 """
 
 from __future__ import annotations

@@ -192,6 +192,16 @@ def test_cross_entropy_and_its_gradients(count: int, bias: bool, monkeypatch: py
     assert torch.equal(right, (logits.argmax(-1) == targets).float())
 
 
+def test_losses_of_targets_whose_probability_vanishes_are_finite() -> None:
+    weight = torch.tensor([[0.0], [-20.0], [-90.0], [-300.0]])
+    hidden = torch.ones(4, 1, requires_grad=True)
+    losses, _ = cpu_kernels.linear_cross_entropy(hidden, weight, None, torch.arange(4))
+    torch.testing.assert_close(losses, torch.tensor([0.0, 20.0, 90.0, 300.0]))
+    losses.sum().backward()
+    assert hidden.grad is not None
+    torch.testing.assert_close(hidden.grad, -weight, atol=1e-5, rtol=1e-5)
+
+
 def test_a_target_that_shares_the_largest_logit_is_right_by_its_share() -> None:
     weight = torch.tensor([[1.0], [1.0], [0.0], [1.0]])
     _, right = cpu_kernels.linear_cross_entropy(torch.ones(4, 1), weight, None, torch.arange(4))
