@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -177,7 +179,9 @@ class _Attention(torch.autograd.Function):
         query, key, value = (query * scale).contiguous(), key.contiguous(), value.contiguous()
         scores = torch.matmul(query, key.transpose(2, 3))
         if mask is not None:
-            scores += mask.to(scores.dtype)  # else all scores go to fp32 and back
+            # In fp32 all scores would go there and back. fp32's least is no number of bf16: a row that sees nothing
+            # would have no softmax.
+            scores += mask.clamp(min=torch.finfo(scores.dtype).min).to(scores.dtype)
         weights = torch.softmax(scores, -1)
         keep, dropped, keep_scale = None, weights, 1 / (1 - p)
         if p > 0:
@@ -209,7 +213,7 @@ class _Attention(torch.autograd.Function):
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of `hidden` [M, H] · `weight`ᵀ [V, H] + `bias` [V] against `targets` [M], and which are right.
 
-    Both are [M] in fp32; a target that probabilities the largest probability with k - 1 others is right by 1/k. The logits
+    Both are [M] in fp32; a target that shares the largest probability with k - 1 others is right by 1/k. The logits
     become their own gradient in place, in pieces that stay in the cache.
     """
     if torch.is_autocast_enabled("cpu"):
@@ -243,7 +247,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 chunk.copy_(probabilities.scatter_add_(1, chunk_targets, -torch.ones_like(chosen)))
         if differentiate:
             ctx.save_for_backward(hidden, weight, logits)
-        ctx.has_bias = bias is not None
         ctx.mark_non_differentiable(right)
         return losses, right
 
@@ -254,22 +257,41 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = grad[:, None].to(hidden.dtype)
         grad_hidden = torch.mm(gradient, weight).mul_(scale)
         grad_weight = torch.mm(gradient.t(), hidden * scale)
-        grad_bias = torch.mv(gradient.t(), scale[:, 0]) if ctx.has_bias else None
+        grad_bias = torch.mv(gradient.t(), scale[:, 0]) if ctx.needs_input_grad[2] else None
         return grad_hidden, grad_weight, grad_bias, None, None
 
 
 class LossHead:
     """Makes the vocabulary projection of a network answer [..., 2] with each target's loss and whether it is right.
 
-    Inside the projection's own forward, where ZeRO-3 has its weight whole. `targets` are set before each pass.
+    Inside the projection's own forward, where ZeRO-3 has its weight whole. added: names the buffer [1, V] that `model`
+    adds to what the projection answers; the projection adds it instead.
     """
 
-    def __init__(self, projection: nn.Linear) -> None:
+    def __init__(self, projection: nn.Linear, model: nn.Module | None = None, added: str = "") -> None:
         self.targets: Tensor | None = None
+        self.bias: Tensor | None = None
+        self.model, self.added = model, added
         projection.forward = partial(self._forward, projection)  # type: ignore[method-assign]
+
+    @contextmanager
+    def predicting(self, targets: Tensor) -> Iterator[None]:
+        """Inside, the projection answers for these targets [M]; outside it gives logits."""
+        self.targets = targets
+        bias = getattr(self.model, self.added) if self.added else None
+        self.bias = None if bias is None else bias.flatten()
+        if bias is not None:
+            setattr(self.model, self.added, bias.new_zeros(1, 1))
+        try:
+            yield
+        finally:
+            self.targets = None
+            if bias is not None:
+                setattr(self.model, self.added, bias)
 
     def _forward(self, projection: nn.Linear, hidden: Tensor) -> Tensor:
         if self.targets is None:
             return F.linear(hidden, projection.weight, projection.bias)
-        answer = linear_cross_entropy(hidden.flatten(0, -2), projection.weight, projection.bias, self.targets)
+        bias = projection.bias if self.bias is None else self.bias
+        answer = linear_cross_entropy(hidden.flatten(0, -2), projection.weight, bias, self.targets)
         return torch.stack(answer, -1).view(*hidden.shape[:-1], 2)

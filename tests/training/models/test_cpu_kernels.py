@@ -19,8 +19,10 @@ from training.models.text.architectures import ARCHITECTURES
 from training.models.wrappers import autocast_forward
 
 FUSED = [
-    name for name, line in ARCHITECTURES.items() if line.registered_attention and not line.causal
-]  # see test_gpt.py
+    name
+    for name, line in ARCHITECTURES.items()
+    if line.registered_attention and not line.causal and not line.encoder_decoder
+]  # see test_gpt.py and test_sequence_to_sequence.py
 CASES = [(name, "none") for name in FUSED]
 CASES += [(name, "sop") for name in FUSED if ARCHITECTURES[name].sentence_head]
 

@@ -22,6 +22,7 @@ from training.config import NetworkConfig, ObjectiveConfig
 from training.inference.opening import check_export
 from training.models import cpu_kernels
 from training.models.text.folder import open_config, open_pretrained, open_tokenizer
+from training.models.wrappers import autocast_forward
 from training.objectives import build
 
 PAD, EOS, MASK, BOS = range(4)
@@ -94,6 +95,40 @@ def test_a_loss_fused_with_the_head_is_the_same() -> None:
     assert fast_means == pytest.approx(means, abs=1e-5) and fast_weights == weights
     for name, gradient in gradients.items():
         torch.testing.assert_close(fast_gradients[name], gradient, atol=2e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["bart", "mass"])
+@pytest.mark.parametrize("architecture", ["bart", "mbart"])
+def test_barts_loss_fused_with_its_head_is_the_same(architecture: str, kind: str) -> None:
+    plain, fast, row = bart(architecture), bart(architecture), noised(kind, 45, 20)
+    for built in (plain, fast):
+        built.network.model.final_logits_bias.copy_(torch.linspace(-1, 1, 64))
+    cpu_kernels.speed_up(fast.network, "fp32")
+    assert fast.network.head is not None
+    assert fast.network.model.config._attn_implementation == cpu_kernels.ATTENTION
+    (means, weights, gradients), (fast_means, fast_weights, fast_gradients) = (
+        losses_and_gradients(built, row) for built in (plain, fast)
+    )
+    assert fast_means == pytest.approx(means, abs=1e-5) and fast_weights == weights
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(fast_gradients[name], gradient, atol=2e-6, rtol=1e-4, msg=name)
+    states = (built.network.state_dict() for built in (plain, fast))
+    torch.testing.assert_close(*states, atol=0, rtol=0)  # the head's bias is where it was
+
+
+def test_places_that_see_nothing_are_numbers_in_bf16() -> None:
+    """MASS hides from its decoder what stands before the fragment, so places there see no place at all."""
+    plain, fast, row = bart(), bart(), noised("mass", 45, 20)
+    cpu_kernels.speed_up(fast.network, "bf16")
+    for built in (plain, fast):
+        autocast_forward(built.network, torch.device("cpu"), "bf16")
+    (means, _, gradients), (fast_means, _, fast_gradients) = (
+        losses_and_gradients(built, row) for built in (plain, fast)
+    )
+    assert fast_means["lm"] == pytest.approx(means["lm"], abs=0.02)
+    for name, gradient in gradients.items():
+        if gradient.norm() > 1e-3:
+            assert torch.cosine_similarity(fast_gradients[name].flatten(), gradient.flatten(), 0) > 0.98, name
 
 
 @pytest.mark.parametrize("architecture", ["bart", "mbart"])

@@ -56,7 +56,8 @@ class Architecture:
     given, so that a sequence learns nothing of its neighbours in a row (tests/training/objectives/test_packed.py shows
     it of each); not so if tokens interact in convolutions or windows. first_position: of a sequence's first token;
     RoBERTa and its kin count from the padding's id on. block: row lengths are rounded up to a multiple of it.
-    linear_head: the head ends in a linear projection on the vocabulary, whose outputs are the logits.
+    linear_head: the head ends in a linear projection on the vocabulary, whose outputs are the logits, but for a buffer
+    that is added to them (logits_bias).
     registered_attention: attention comes from the registry of transformers, with as many heads of keys as of queries.
     On those two `training.models.cpu_kernels` works (its tests show that it computes the same).
     sentence_head: has a pretraining class with one, for NSP and SOP. shared_layers: where in its
@@ -72,6 +73,7 @@ class Architecture:
     first_position: int | str = 0
     block: int = 8
     linear_head: bool = False
+    logits_bias: str = ""
     registered_attention: bool = False
     sentence_head: bool = False
     shared_layers: str = ""
@@ -141,6 +143,13 @@ _T5 = {
     "attention_probs_dropout_prob": "dropout_rate",
 }
 
+_BARTS = Architecture(
+    encoder_decoder=True,
+    linear_head=True,
+    logits_bias="final_logits_bias",
+    registered_attention=True,
+    settings=_BART,
+)
 ARCHITECTURES: Mapping[str, Architecture] = {
     "albert": Architecture(
         packable=True,
@@ -149,7 +158,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         sentence_head=True,
         shared_layers="encoder.albert_layer_groups",
     ),
-    "bart": Architecture(encoder_decoder=True, settings=_BART),
+    "bart": _BARTS,
     "bert": Architecture(packable=True, linear_head=True, registered_attention=True, sentence_head=True),
     "big_bird": Architecture(linear_head=True, sentence_head=True, block_sparse=BlockSparse()),
     "camembert": Architecture(packable=True, linear_head=True, registered_attention=True, first_position=AFTER_PADDING),
@@ -158,7 +167,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "ernie": Architecture(packable=True, linear_head=True, registered_attention=True, sentence_head=True),
     "gpt2": Architecture(causal=True, packable=True, linear_head=True, registered_attention=True, settings=_GPT2),
     "llama": Architecture(causal=True, packable=True, linear_head=True, settings=_LLAMA),
-    "mbart": Architecture(encoder_decoder=True, settings=_BART),
+    "mbart": _BARTS,
     "mobilebert": Architecture(sentence_head=True),
     "mpnet": Architecture(packable=True, first_position=2),  # whatever the padding's id
     "nystromformer": Architecture(sentence_head=True),

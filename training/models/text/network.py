@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -69,7 +70,7 @@ class TextNetwork(nn.Module):
     def fuse_loss(self) -> None:
         """Let the vocabulary projection compute the loss, where the architecture's head allows it."""
         if self.architecture.linear_head:
-            self.head = LossHead(self.model.get_output_embeddings())  # type: ignore[operator]
+            self.head = LossHead(self.model.get_output_embeddings(), self.model, self.architecture.logits_bias)
 
     def predicted(
         self,
@@ -86,14 +87,12 @@ class TextNetwork(nn.Module):
         targets = len(target_ids)
         spare = spare_rows(targets, input_ids.device)
         padded_ids = F.pad(target_ids, (0, spare))
-        if self.head:
-            self.head.targets = padded_ids
         self.keep.positions, self.keep.starts = F.pad(target_positions, (0, spare)), starts
-        output = self.model(input_ids=input_ids, **arguments)
+        with self.head.predicting(padded_ids) if self.head else nullcontext():
+            output = self.model(input_ids=input_ids, **arguments)
         self.keep.positions = self.keep.starts = None
         logits = self.logits(output).squeeze(0)[:targets].float()  # [M, V]; with a fused loss [M, 2]
         if self.head:
-            self.head.targets = None
             return logits[:, 0], logits[:, 1].detach(), output
         return F.cross_entropy(logits, target_ids, reduction="none"), logits.argmax(-1) == target_ids, output
 

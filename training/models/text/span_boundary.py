@@ -106,9 +106,8 @@ class SpanBoundaryNetwork(MaskedLMNetwork):
     def _predicted(self, before: Tensor, behind: Tensor, place: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """−log p [N] of `ids` in fp32, and whether each is the likeliest."""
         if self.boundary_loss:
-            self.boundary_loss.targets = ids
-            answer = self.boundary(before, behind, place)
-            self.boundary_loss.targets = None
+            with self.boundary_loss.predicting(ids):
+                answer = self.boundary(before, behind, place)
             return answer[:, 0], answer[:, 1].detach()
         logits = self.boundary(before, behind, place).float()
         return F.cross_entropy(logits, ids, reduction="none"), logits.argmax(-1) == ids

@@ -151,9 +151,8 @@ class Elmo(nn.Module):
         spare = spare_rows(targets, states.device)
         states = F.pad(states, (0, 0, 0, spare))
         if self.head:
-            self.head.targets = F.pad(target_ids, (0, spare))
-            losses, right = self.softmax(states)[:targets].unbind(1)
-            self.head.targets = None
+            with self.head.predicting(F.pad(target_ids, (0, spare))):
+                losses, right = self.softmax(states)[:targets].unbind(1)
         else:
             logits = self.softmax(states)[:targets].float()
             losses = F.cross_entropy(logits, target_ids, reduction="none")
