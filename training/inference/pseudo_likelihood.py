@@ -29,7 +29,7 @@ from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.tokenizers import specials as specials_of
 from training.distributed import seed_torch
-from training.models.text.architectures import attention_on
+from training.models.text.architectures import attention_of
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import KeepPositions, accepted
@@ -104,7 +104,7 @@ class PseudoLikelihood:
 
         try:
             config = open_config(folder)
-            config._attn_implementation = attention_on(device.type, config.model_type)
+            config._attn_implementation = attention_of(config.model_type)
             if random is None:
                 model = open_pretrained(folder, "AutoModelForMaskedLM", config=config, dtype=torch.float32)
             else:

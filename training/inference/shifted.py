@@ -24,7 +24,7 @@ from data_prep.tokens.tokenizers import specials
 from training.inference.embedding import batches
 from training.inference.networks.text import TextEncoder
 from training.models.fine_tuning import layers_of
-from training.models.text.architectures import attention_on
+from training.models.text.architectures import attention_of
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import accepted
 from training.objectives.text import padded_tokens
@@ -45,7 +45,7 @@ class ShiftedMaskedLM:
     def open(folder: Path, device: str = "cpu") -> ShiftedMaskedLM:
         """UserError where a folder holds no masked language model that is a stack of layers."""
         config = open_config(folder)
-        config._attn_implementation = attention_on(torch.device(device).type, config.model_type)
+        config._attn_implementation = attention_of(config.model_type)
         try:
             model = open_pretrained(folder, "AutoModelForMaskedLM", config=config, dtype=torch.float32)
         except ValueError as error:  # of a type that has no such class

@@ -23,7 +23,7 @@ from training.inference.generation.generate import Generator
 from training.inference.language_model import LanguageModel, open_language_model
 from training.inference.networks import Usage, copy_others
 from training.models.fine_tuning import layers_of
-from training.models.text.architectures import Architecture, architecture_of, attention_on, longest
+from training.models.text.architectures import Architecture, architecture_of, attention_of, longest
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
 from training.models.text.folder import open_config, open_features, open_pretrained
@@ -87,7 +87,7 @@ def open_network(folder: Path) -> Any:
 
 
 def open_encoder(folder: Path, device: torch.device) -> TextEncoder:
-    attention = attention_on(device.type, open_config(folder).model_type)
+    attention = attention_of(open_config(folder).model_type)
     model = open_features(folder, dtype=torch.float32, attn_implementation=attention)
     return TextEncoder(model.to(device).requires_grad_(False), specials(folder).pad, device)
 
