@@ -68,10 +68,20 @@ def speed_up(module: nn.Module, precision: str) -> None:
 @functools.cache
 def _register_attention() -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import eager_mask
 
     AttentionInterface.register(ATTENTION, attention)
-    AttentionMaskInterface.register(ATTENTION, eager_mask)
+    AttentionMaskInterface.register(ATTENTION, _mask)
+
+
+def _mask(*arguments: Any, dtype: torch.dtype = torch.float32, **options: Any) -> Tensor:
+    """The mask of transformers' plain attention, in the precision of its products: it is made once for all layers.
+
+    fp32's least is no number of bf16: a place that sees nothing would have no softmax.
+    """
+    from transformers.masking_utils import eager_mask
+
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else dtype
+    return eager_mask(*arguments, dtype=dtype, **options)
 
 
 # -- dropout ----------------------------------------------------------------------------------------------------------
@@ -179,9 +189,7 @@ class _Attention(torch.autograd.Function):
         query, key, value = (query * scale).contiguous(), key.contiguous(), value.contiguous()
         scores = torch.matmul(query, key.transpose(2, 3))
         if mask is not None:
-            # In fp32 all scores would go there and back. fp32's least is no number of bf16: a row that sees nothing
-            # would have no softmax.
-            scores += mask.clamp(min=torch.finfo(scores.dtype).min).to(scores.dtype)
+            scores += mask.to(scores.dtype)  # else all scores go to fp32 and back
         weights = torch.softmax(scores, -1)
         keep, dropped, keep_scale = None, weights, 1 / (1 - p)
         if p > 0:
