@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -131,10 +131,18 @@ class StartConfig(Settings):
         return self
 
 
+Optimizer: TypeAlias = Literal["adamw", "adafactor", "sgd"]
+UNDIVIDED = {
+    "adafactor": "keeps factors of whole matrices, which ZeRO divides",
+    "sgd": "has no state for ZeRO to divide",
+}
+"""Why ZeRO does not go with some of them."""
+
+
 class PlayerConfig(Settings):
     """How one network of several is optimised, where that differs from `train`; null: as `train` says."""
 
-    optimizer: Literal["adamw", "sgd"] | None = None
+    optimizer: Optimizer | None = None
     """Optimizer, instead of train.optimizer."""
     lr: float | None = Field(default=None, gt=0)
     """Peak learning rate, instead of train.lr."""
@@ -153,8 +161,9 @@ class TrainConfig(Settings):
     """Rows per optimizer step, over all workers."""
     steps: int = Field(ge=1, le=10**12)
     """Optimizer steps."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """The optimizer; sgd is plain gradient descent, without momentum."""
+    optimizer: Optimizer = "adamw"
+    """The optimizer; sgd is plain gradient descent, without momentum. adafactor (T5) keeps a row and a column of second
+    moments of each matrix, and its rate is a share of a parameter's size, at most 1/√step."""
     lr: float = Field(default=1e-4, gt=0)
     """Peak learning rate."""
     betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
-from training.config import PlacementConfig, TrainConfig
+from training.config import UNDIVIDED, PlacementConfig, TrainConfig
 from training.data import BatchSplit, Samples, Stream, ahead, micro_batches
 from training.distributed import Worker, compile_in_private, seed_torch
 from training.engines import checkpoint as checkpoints
@@ -106,9 +106,10 @@ class Training:
                 raise UserError(
                     f"train.players.{name}: the objective has no such network; it has {', '.join(networks)}."
                 )
-            if self.placement.zero is not None and self.config.of(name).optimizer == "sgd":
+            optimizer = self.config.of(name).optimizer
+            if self.placement.zero is not None and optimizer in UNDIVIDED:
                 raise UserError(
-                    f"train.players.{name}.optimizer: sgd has no state for ZeRO to divide; set placement.zero to null."
+                    f"train.players.{name}.optimizer: {optimizer} {UNDIVIDED[optimizer]}; set placement.zero to null."
                 )
         for name, network in networks.items():
             place = batch_statistics(network)

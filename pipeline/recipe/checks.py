@@ -14,7 +14,7 @@ from pipeline.gate import ENCODER
 from pipeline.recipe import start, suite
 from pipeline.recipe.slug import SLUG
 from training import objectives
-from training.config import placement_problems
+from training.config import UNDIVIDED, placement_problems
 from training.models.experts import config as experts
 from training.models.text.architectures import packing_problems, position_problems
 from training.objectives import MODEL
@@ -238,8 +238,9 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
         yield "train.decay_steps", f"{train.decay_steps} exceeds the steps after warm-up"
     if train.start and train.start.step and train.start.step >= train.steps:
         yield "train.steps", f"{train.steps} leaves nothing to train after train.start.step {train.start.step}"
-    if train.optimizer == "sgd" and recipe.placement.zero is not None:
-        yield "train.optimizer", "sgd has no state for ZeRO to divide; set placement.zero to null, or use adamw"
+    if train.optimizer in UNDIVIDED and recipe.placement.zero is not None:
+        text = f"{train.optimizer} {UNDIVIDED[train.optimizer]}"
+        yield "train.optimizer", f"{text}; set placement.zero to null, or use adamw"
     if objectives.entry_of(recipe.objective.name).sparse and (train.optimizer != "sgd" or train.weight_decay):
         text = (
             f"found {train.optimizer} with weight_decay {train.weight_decay:g}; {recipe.objective.name!r} changes a few"

@@ -49,16 +49,17 @@ def test_bf16_follows_fp32() -> None:
     assert tiny.losses(steps=8, precision="bf16") == pytest.approx(tiny.losses(steps=8), abs=5e-3)
 
 
-@pytest.mark.parametrize("zero", [None, 2])
-def test_resume_is_bit_equal(tmp_path: Path, zero: int | None) -> None:
+@pytest.mark.parametrize(("zero", "optimizer"), [(None, "adamw"), (2, "adamw"), (None, "adafactor")])
+def test_resume_is_bit_equal(tmp_path: Path, zero: int | None, optimizer: str) -> None:
     placement = PlacementConfig(zero=zero, checkpoint_every=5)  # type: ignore[arg-type]
-    uninterrupted = tiny.losses(placement=placement)
+    options: dict[str, Any] = {"placement": placement, "optimizer": optimizer}
+    uninterrupted = tiny.losses(**options)
     first: list[dict[str, Any]] = []
     stopping = _Stop(at=8, records=first)
     with pytest.raises(_StopError):
-        tiny.training(placement=placement, checkpoints=tmp_path, log=stopping).run()
+        tiny.training(**options, checkpoints=tmp_path, log=stopping).run()
     rest: list[dict[str, Any]] = []
-    summary = tiny.training(placement=placement, checkpoints=tmp_path, log=rest.append).run()
+    summary = tiny.training(**options, checkpoints=tmp_path, log=rest.append).run()
     assert summary["resumed_from"] == 5
     assert [r["train/loss"] for r in first if "train/loss" in r] == uninterrupted[:8]
     assert [r["train/loss"] for r in rest if "train/loss" in r] == uninterrupted[5:]

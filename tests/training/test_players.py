@@ -119,8 +119,9 @@ def test_batch_statistics_of_a_part_are_refused(tmp_path: Path) -> None:
         lambda p: torch.optim.AdamW(p, lr=0.01, fused=True),
         lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True),
         lambda p: torch.optim.NAdam(p, lr=0.01),
+        lambda p: torch.optim.Adafactor(p, lr=0.01),
     ],
-    ids=["momentum", "rmsprop", "adamw", "amsgrad", "nadam"],
+    ids=["momentum", "rmsprop", "adamw", "amsgrad", "nadam", "adafactor"],
 )
 def test_the_state_of_any_optimizer_is_kept(tmp_path: Path, make: Any) -> None:
     def engine() -> PlainEngine:

@@ -162,7 +162,7 @@ def activations(
 def _states_of(cost: Cost, placement: PlacementConfig, optimizer: str) -> dict[str, float]:
     size = float(cost.parameters * FP32)
     states = _states(size, placement, size - cost.experts * FP32 * (1 - 1 / placement.expert_parallel))
-    return {**states, "moments": 0.0} if optimizer == "sgd" else states
+    return states if optimizer == "adamw" else {**states, "moments": 0.0}  # rows and columns are next to nothing
 
 
 def _states(size: float, placement: PlacementConfig, here: float | None = None) -> dict[str, float]:

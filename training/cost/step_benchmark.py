@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
@@ -28,7 +28,7 @@ from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.settings import Settings
 from data_prep.shards.rows import Specials
-from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+from training.config import NetworkConfig, ObjectiveConfig, Optimizer, OrderConfig, PlacementConfig, TrainConfig
 
 if TYPE_CHECKING:
     AnyCorruption = CorruptionConfig
@@ -122,7 +122,7 @@ class StepBenchmark(Settings):
     """How images are changed before they are corrupted."""
     order: OrderConfig = Field(default_factory=OrderConfig)
     """How the order of rows is shuffled."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Optimizer = "adamw"
     """The optimizer."""
     weight_decay: float = 0.01
     """Decoupled weight decay; of sparse gradients, 0."""

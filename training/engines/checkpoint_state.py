@@ -153,32 +153,42 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 def optimizer_state(optimizer: torch.optim.Optimizer, parameter: Tensor, changing: bool) -> dict[str, Tensor]:
     """The optimizer's state of a parameter; with `changing`, a fresh one to be filled, as it would begin it itself.
 
-    Of any optimizer whose state has for every parameter a value per element, or one in all: Adam's moments and count,
-    a momentum. Plain gradient descent has none.
+    Of any optimizer whose state has for every parameter a value per element, one in all, or one for each row or column:
+    Adam's moments and count, a momentum, Adafactor's factors. Plain gradient descent has none.
     """
     if changing:
         optimizer.state[parameter] = {
-            kind: torch.zeros_like(value)
-            if value.ndim == 0
-            else torch.zeros_like(parameter, dtype=value.dtype, memory_format=torch.preserve_format)
+            kind: torch.zeros_like(parameter, dtype=value.dtype, memory_format=torch.preserve_format)
+            if value.shape == parameter.shape
+            else value
             for kind, value in _begun(optimizer, parameter).items()
         }
     return {kind: value for kind, value in optimizer.state.get(parameter, {}).items() if isinstance(value, Tensor)}
 
 
 def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    """The state that the optimizer begins for a small parameter of this one's type, seen by letting it take a step."""
-    probe = torch.zeros(2, dtype=parameter.dtype, device=parameter.device, requires_grad=True)
+    """The state that the optimizer begins for this parameter, without values, seen by letting it take a step on a small
+    one of as many dimensions."""
+    sizes = tuple(range(2, 2 + parameter.ndim))
+    probe = torch.zeros(sizes, dtype=parameter.dtype, device=parameter.device, requires_grad=True)
     probe.grad = torch.zeros_like(probe)
     probe_optimizer = copy.copy(optimizer)
     probe_optimizer.state = defaultdict(dict)
     probe_optimizer.param_groups = [{**optimizer.param_groups[0], "params": [probe]}]
     with torch.enable_grad():
         probe_optimizer.step()
-    begun = {kind: value for kind, value in probe_optimizer.state[probe].items() if isinstance(value, Tensor)}
-    for kind, value in begun.items():
-        if value.ndim and value.shape != probe.shape:
+    begun: dict[str, Tensor] = {}
+    for kind, value in probe_optimizer.state[probe].items():
+        if not isinstance(value, Tensor):
+            continue
+        if value.ndim and (
+            value.ndim != probe.ndim or any(n not in (1, m) for n, m in zip(value.shape, sizes, strict=True))
+        ):
             raise TypeError(f"{type(optimizer).__name__} keeps {kind} of another shape than its parameter's")
+        shape = (
+            [n if size > 1 else 1 for n, size in zip(parameter.shape, value.shape, strict=True)] if value.ndim else []
+        )
+        begun[kind] = torch.zeros(shape, dtype=value.dtype, device=value.device)
     return begun
 
 

@@ -103,6 +103,8 @@ def optimizer_of(module: nn.Module, config: TrainConfig, device: torch.device) -
         )
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameter_groups(module, config.weight_decay), lr=config.lr)
+    if config.optimizer == "adafactor":  # not foreach, which makes copies of all parameters at once
+        return torch.optim.Adafactor(parameter_groups(module, config.weight_decay), lr=config.lr, foreach=False)
     return adamw(module, config, device)
 
 

@@ -22,6 +22,7 @@ from pipeline.artifact import MODEL
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems, training_settings
 from pipeline.downstream.rows import flat, rows_of
 from pipeline.reports.report import Figure, Report, Table
+from training.config import Optimizer
 from training.monitor.names import VALIDATION
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class RivalConfig(Settings):
     """What the curve is called."""
     activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"]
     """Between layers."""
-    optimizer: Literal["adamw", "sgd"]
+    optimizer: Optimizer
     """The optimizer."""
     lr: float = Field(gt=0)
     """Peak learning rate."""

@@ -165,6 +165,7 @@ def test_states_are_divided_and_gradient_descent_has_no_moments() -> None:
     assert of().process == 1e8 + PROCESS["flow"]
     assert (of().weights, of().gradients, of().moments, of().buffers) == (4e6, 4e6, 8e6, 0)
     assert of().activations == 2 * (30e6 - 16e6), "tried on half of the rows"
+    assert of("adafactor").moments == 0
     assert of("sgd").moments == 0 and of("sgd").activations == 2 * (30e6 - 8e6)
     assert of(accumulated=True).buffers == 4e6, "gradients while activations are at their most"
     assert of(workers=2, zero=1).moments == 4e6 and of(workers=2, zero=2).gradients == 2e6

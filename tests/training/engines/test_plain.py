@@ -51,7 +51,7 @@ def test_parameters_learn_at_their_share_of_the_rate() -> None:
         torch.testing.assert_close(parameter.detach(), before[name] - moved, msg=name)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "sgd"])
 def test_without_a_gradient_weights_shrink_by_rate_times_decay(optimizer: str) -> None:
     trained = engine(optimizer=optimizer, weight_decay=0.5, lr=1.0)
     before = {name: p.detach().clone() for name, p in trained.module.named_parameters()}
@@ -65,6 +65,26 @@ def test_without_a_gradient_weights_shrink_by_rate_times_decay(optimizer: str) -
 def test_the_optimizer_is_the_one_asked_for() -> None:
     settings = engine(betas=(0.8, 0.95), eps=1e-4, lr=0.25).optimizer.defaults
     assert (settings["betas"], settings["eps"], settings["lr"]) == ((0.8, 0.95), 1e-4, 0.25)
+
+
+def test_adafactor_takes_steps_relative_to_a_parameters_size() -> None:
+    """Shazeer & Stern 2018, algorithms 4 and 5: at the first step its moments are those of the gradient alone."""
+    trained = engine(optimizer="adafactor", clip=0.0, weight_decay=0.0)
+    weight, bias = trained.module[2].weight, trained.module[2].bias  # type: ignore[index]
+    before, vector = weight.detach().clone(), bias.detach().clone()
+    slope = torch.linspace(-2, 3, 12).view(3, 4)
+    trained.backward((weight * slope).sum() + 3 * bias.sum())
+    trained.step(0.01)
+    squares = slope.square()
+    moments = squares.mean(1, keepdim=True) * squares.mean(0, keepdim=True) / squares.mean()
+    update = slope / moments.sqrt()
+    update /= max(1.0, update.square().mean().sqrt())
+    torch.testing.assert_close(weight.detach(), before - 0.01 * before.square().mean().sqrt() * update)
+    size = max(float(vector.square().mean().sqrt()), 1e-3)
+    torch.testing.assert_close(bias.detach(), vector - 0.01 * size)
+    kept = {name: list(value.shape) for name, value in trained.optimizer.state[weight].items()}
+    assert kept == {"step": [], "row_var": [3, 1], "col_var": [1, 4]}
+    assert trained.bytes_held()["optimizer"] < 2 * trained.bytes_held()["parameters"]
 
 
 @pytest.mark.parametrize(("clip", "share"), [(2.0, 0.5), (4.0, 1.0), (8.0, 1.0), (0.0, 1.0)])
