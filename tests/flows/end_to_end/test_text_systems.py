@@ -31,15 +31,18 @@ ZERO = {**TWO, "placement.zero": 2}
 SWITCH = {"objective.options.routing.group": 8, "network.config.router_jitter_noise": 0.0}
 ROUNDING, FLIPS = 1e-5, 2e-2  # of losses; rounding may send a token to another expert
 # A recipe, what it needs beside `settings`, and its placement.
-SYSTEMS: dict[str, tuple[str, Mapping[str, float], Mapping[str, float]]] = {
-    **{name: (name, {}, ZERO) for name in ("gpt", "roberta", "electra", "elmo", "t5", "bart", "mass")},
-    "word2vec": ("word2vec", {}, TWO),  # plain gradient descent has no state to divide
+SYSTEMS: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
+    **{name: (name, {}, ZERO) for name in ("gpt", "roberta", "electra", "elmo", "bart", "mass")},
+    # ZeRO divides Adam's state; AdaFactor's factors are of whole matrices, and plain gradient descent has none.
+    "t5": ("t5", {}, TWO),
+    "t5 by Adam": ("t5", {"train.optimizer": "adamw", "train.lr": 1e-3}, ZERO),
+    "word2vec": ("word2vec", {}, TWO),
     "switch": ("switch", SWITCH, ZERO),
     "switch, experts divided": ("switch", SWITCH, {**ZERO, "placement.expert_parallel": 2}),
 }
 
 
-def settings(texts: Path, more: Mapping[str, float]) -> list[str]:
+def settings(texts: Path, more: Mapping[str, Any]) -> list[str]:
     given = {
         "data.sources": f"[{{path: {texts}, licence: CC0-1.0}}]", "data.split.validation": 0.2,
         "tokenizer.vocabulary": 400, "downstream": "[]",

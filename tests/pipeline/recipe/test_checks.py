@@ -76,7 +76,7 @@ def test_what_word_vectors_need_is_there_or_the_recipe_is_refused(override: str,
         ("switch", "placement.zero=3", r"placement\.zero: 3 divides every weight among all workers"),
         ("switch", "placement.expert_parallel=2", r"placement\.expert_parallel: needs placement\.zero 1 or 2"),
         ("switch", "network.config.expert_capacity=64", r"network\.config\.expert_capacity: .*routing\.capacity"),
-        ("t5", "placement={workers: 2, zero: 2, expert_parallel: 2}", r"'t5' has no experts to divide"),
+        ("mass", "placement={workers: 2, zero: 2, expert_parallel: 2}", r"'bart' has no experts to divide"),
         ("t5", "objective.options.routing.capacity=2.0", r"objective\.options\.routing: 't5' has no experts"),
     ],
 )

@@ -94,7 +94,7 @@ PUBLISHED = {  # recipe, scale: rows and steps, and what its authors name beside
     ),
     ("switch", "base"): (2**20 // 512, 550_000, {"network.config.router_aux_loss_coef": 0.01}),
     ("switch", "large"): (2**20 // 512, 550_000, {"network.config.router_jitter_noise": 0.01}),
-    ("t5", "base"): (128, 2**19, {"compose.length": 512, "network.config.dropout_rate": 0.1}),
+    ("t5", "base"): (128, 2**19, {"compose.length": 512, "train.optimizer": "adafactor", "train.lr": 0.01}),
 }
 
 
