@@ -29,16 +29,17 @@ TWO = {"placement.workers": 2}
 ZERO = {**TWO, "placement.zero": 2}
 # Groups are whole rows of one worker. Each worker draws its own jitter of routers.
 SWITCH = {"objective.options.routing.group": 8, "network.config.router_jitter_noise": 0.0}
+ADAM = {"train.optimizer": "adamw", "train.lr": 1e-3}
 ROUNDING, FLIPS = 1e-5, 2e-2  # of losses; rounding may send a token to another expert
 # A recipe, what it needs beside `settings`, and its placement.
 SYSTEMS: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     **{name: (name, {}, ZERO) for name in ("gpt", "roberta", "electra", "elmo", "bart", "mass")},
     # ZeRO divides Adam's state; AdaFactor's factors are of whole matrices, and plain gradient descent has none.
     "t5": ("t5", {}, TWO),
-    "t5 by Adam": ("t5", {"train.optimizer": "adamw", "train.lr": 1e-3}, ZERO),
+    "t5 by Adam": ("t5", ADAM, ZERO),
     "word2vec": ("word2vec", {}, TWO),
-    "switch": ("switch", SWITCH, ZERO),
-    "switch, experts divided": ("switch", SWITCH, {**ZERO, "placement.expert_parallel": 2}),
+    "switch": ("switch", SWITCH | ADAM, ZERO),
+    "switch, experts divided": ("switch", SWITCH | ADAM, {**ZERO, "placement.expert_parallel": 2}),
 }
 
 

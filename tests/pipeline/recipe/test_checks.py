@@ -73,7 +73,8 @@ def test_what_word_vectors_need_is_there_or_the_recipe_is_refused(override: str,
 @pytest.mark.parametrize(
     ("recipe", "override", "message"),
     [
-        ("switch", "placement.zero=3", r"placement\.zero: 3 divides every weight among all workers"),
+        ("switch", "placement.zero=1", r"adafactor keeps factors of whole matrices"),
+        ("switch", "train.optimizer=adamw; placement.zero=3", r"zero: 3 divides every weight among all workers"),
         ("switch", "placement.expert_parallel=2", r"placement\.expert_parallel: needs placement\.zero 1 or 2"),
         ("switch", "network.config.expert_capacity=64", r"network\.config\.expert_capacity: .*routing\.capacity"),
         ("mass", "placement={workers: 2, zero: 2, expert_parallel: 2}", r"'bart' has no experts to divide"),
@@ -82,4 +83,4 @@ def test_what_word_vectors_need_is_there_or_the_recipe_is_refused(override: str,
 )
 def test_experts_are_used_as_they_can_be(recipe: str, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        load(recipe, overrides=[override])
+        load(recipe, overrides=override.split("; "))
