@@ -240,7 +240,7 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
         yield "train.steps", f"{train.steps} leaves nothing to train after train.start.step {train.start.step}"
     if train.optimizer in UNDIVIDED and recipe.placement.zero is not None:
         text = f"{train.optimizer} {UNDIVIDED[train.optimizer]}"
-        yield "train.optimizer", f"{text}; set placement.zero to null, or use adamw"
+        yield "train.optimizer", f"{text}; set placement.zero to null, or use adamw with a rate of its own"
     if objectives.entry_of(recipe.objective.name).sparse and (train.optimizer != "sgd" or train.weight_decay):
         text = (
             f"found {train.optimizer} with weight_decay {train.weight_decay:g}; {recipe.objective.name!r} changes a few"

@@ -157,18 +157,14 @@ def optimizer_state(optimizer: torch.optim.Optimizer, parameter: Tensor, changin
     Adam's moments and count, a momentum, Adafactor's factors. Plain gradient descent has none.
     """
     if changing:
-        optimizer.state[parameter] = {
-            kind: torch.zeros_like(parameter, dtype=value.dtype, memory_format=torch.preserve_format)
-            if value.shape == parameter.shape
-            else value
-            for kind, value in _begun(optimizer, parameter).items()
-        }
+        begun = _begun(optimizer, parameter)
+        optimizer.state[parameter] = {kind: _room(kind, value, parameter) for kind, value in begun.items()}
     return {kind: value for kind, value in optimizer.state.get(parameter, {}).items() if isinstance(value, Tensor)}
 
 
 def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    """The state that the optimizer begins for this parameter, without values, seen by letting it take a step on a small
-    one of as many dimensions."""
+    """The state that the optimizer begins for a parameter of this one's type and dimensions, but of sizes 2, 3, …, seen
+    by letting it take a step."""
     sizes = tuple(range(2, 2 + parameter.ndim))
     probe = torch.zeros(sizes, dtype=parameter.dtype, device=parameter.device, requires_grad=True)
     probe.grad = torch.zeros_like(probe)
@@ -177,19 +173,20 @@ def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Ten
     probe_optimizer.param_groups = [{**optimizer.param_groups[0], "params": [probe]}]
     with torch.enable_grad():
         probe_optimizer.step()
-    begun: dict[str, Tensor] = {}
-    for kind, value in probe_optimizer.state[probe].items():
-        if not isinstance(value, Tensor):
-            continue
-        if value.ndim and (
-            value.ndim != probe.ndim or any(n not in (1, m) for n, m in zip(value.shape, sizes, strict=True))
-        ):
-            raise TypeError(f"{type(optimizer).__name__} keeps {kind} of another shape than its parameter's")
-        shape = (
-            [n if size > 1 else 1 for n, size in zip(parameter.shape, value.shape, strict=True)] if value.ndim else []
-        )
-        begun[kind] = torch.zeros(shape, dtype=value.dtype, device=value.device)
-    return begun
+    return {kind: value for kind, value in probe_optimizer.state[probe].items() if isinstance(value, Tensor)}
+
+
+def _room(kind: str, begun: Tensor, parameter: Tensor) -> Tensor:
+    """Zeros for a state of a parameter: one in all, one for each element, or one for each row or column."""
+    if begun.ndim == 0:
+        return torch.zeros_like(begun)
+    sizes = list(range(2, 2 + parameter.ndim))
+    if list(begun.shape) == sizes:
+        return torch.zeros_like(parameter, dtype=begun.dtype, memory_format=torch.preserve_format)
+    if begun.ndim != parameter.ndim or any(n not in (1, size) for n, size in zip(begun.shape, sizes, strict=True)):
+        raise TypeError(f"the optimizer keeps {kind} of another shape than its parameter's")
+    shape = [1 if n == 1 else size for n, size in zip(begun.shape, parameter.shape, strict=True)]
+    return torch.zeros(shape, dtype=begun.dtype, device=begun.device)
 
 
 def buffers(module: torch.nn.Module) -> list[Piece]:
