@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged, Rows
+from pipeline.downstream.counted import Counted
 from pipeline.downstream.question_answering import spans
 from pipeline.downstream.question_answering.windows import MOST_QUESTION_TOKENS, Windows, cut, encoded, frame_of, rows
 
@@ -51,14 +52,14 @@ class Questions:
         """A prediction for each example, from scores of all windows [W, L]; see `spans.answers`."""
         return spans.answers(self.windows, start_logits, end_logits, self.offsets, self.contexts, n_best, max_tokens)
 
-    def remarks(self) -> list[str]:
-        """What does not fit, in sentences with numbers."""
+    def counted(self) -> list[Counted]:
+        """What does not fit."""
         counts = (
             (self.truncated, "questions are too long and truncated"),
             (self.without_tokens, "answers are not found in their context, and cannot be learned"),
             (self.not_whole, "answers are in no window as a whole, and cannot be learned"),
         )
-        return [f"{count:,} of {len(self):,} {problem}" for count, problem in counts if count]
+        return [Counted(count, len(self), problem) for count, problem in counts]
 
 
 def encode(

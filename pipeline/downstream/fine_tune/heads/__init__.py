@@ -27,6 +27,7 @@ from data_prep.opening.files import read_json
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import ends_of, roles_of, specials_of
+from pipeline.downstream.counted import Counted, said
 from training.models.text.architectures import architecture_in
 
 _ROOM = "pipeline.downstream.fine_tune.heads"
@@ -75,12 +76,17 @@ class Layout:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of examples. remarks: what of them is in no row, with numbers. more: what `predicted` needs besides."""
+    """Rows of examples. counted: what of them is in no row. more: what `predicted` needs besides."""
 
     rows: Rows
     examples: Sequence[Example]
-    remarks: Sequence[str] = ()
+    counted: Sequence[Counted] = ()
     more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was counted, in sentences, if there is any."""
+        return said(self.counted)
 
     def __len__(self) -> int:
         return num_rows(self.rows)
@@ -133,11 +139,6 @@ def _frame(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
         pair=f"{bos}$A {eos} $B {eos}".strip(),
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in {bos.strip(), eos} - {""}],
     )
-
-
-def remark(count: int, total: int, text: str) -> list[str]:
-    """A remark with numbers, if there is anything to say."""
-    return [f"{count:,} of {total:,} {text}"] if count else []
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ def outputs(shape: Shape) -> int:
 
 def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layout: Layout) -> Encoded:
     asked = questions.encode(examples, tokenizer, layout.length, layout.window_overlap, layout.max_question)
-    return Encoded(asked.rows, examples, asked.remarks(), {"questions": asked, "max_answer": layout.max_answer})
+    return Encoded(asked.rows, examples, asked.counted(), {"questions": asked, "max_answer": layout.max_answer})
 
 
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, remark, softmax
+from pipeline.downstream.counted import Counted
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 
 
 def outputs(shape: Shape) -> int:
@@ -42,7 +43,7 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
         "choice": lengths,
     }
     text = f"rows have choices of over {layout.length} tokens, which are cut"
-    return Encoded(rows, examples, remark(len(cut), len(examples), text))
+    return Encoded(rows, examples, [Counted(len(cut), len(examples), text)])
 
 
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, remark, softmax
+from pipeline.downstream.counted import Counted
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 
 
 def outputs(shape: Shape) -> int:
@@ -34,7 +35,7 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
         "segment": Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8),
     }
     cut = sum(bool(encoding.overflowing) for encoding in encodings)
-    return Encoded(rows, examples, remark(cut, len(examples), f"rows have over {layout.length} tokens and are cut"))
+    return Encoded(rows, examples, [Counted(cut, len(examples), f"rows have over {layout.length} tokens and are cut")])
 
 
 def as_input(example: Example) -> Any:

@@ -21,7 +21,8 @@ from data_prep.labelled.examples import Example
 from data_prep.labelled.text_to_text import NO_LABEL
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged, Rows
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, remark
+from pipeline.downstream.counted import Counted
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,11 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Spelling, layou
     sources, cut = tokenizer.sources([source_of(shape, example) for example in examples], layout.length)
     targets, cut_targets = tokenizer.targets([target_of(shape, example) for example in examples], layout.max_answer)
     rows: Rows = {"input": Ragged.from_rows(sources, np.uint32), "target_tokens": Ragged.from_rows(targets, np.uint32)}
-    remarks = remark(cut, len(examples), f"rows have over {layout.length} tokens and are cut")
-    remarks += remark(cut_targets, len(examples), f"texts to write have over {layout.max_answer} tokens and are cut")
-    return Encoded(rows, examples, remarks, {"spelling": tokenizer})
+    counted = [
+        Counted(cut, len(examples), f"rows have over {layout.length} tokens and are cut"),
+        Counted(cut_targets, len(examples), f"texts to write have over {layout.max_answer} tokens and are cut"),
+    ]
+    return Encoded(rows, examples, counted, {"spelling": tokenizer})
 
 
 def source_of(shape: Shape, example: Example) -> str:

@@ -16,7 +16,8 @@ from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
 from data_prep.tokens.cleaning import without_cleaning
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, remark, softmax
+from pipeline.downstream.counted import Counted
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 from pipeline.downstream.question_answering.windows import Frame, cut, is_counted, rows
 
 OUTSIDE = "O"  # the tag of words that carry none
@@ -52,8 +53,8 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
     tags = np.concatenate([np.array(example.tags or (0,) * len(example.words), np.int64) for example in examples])
     of_rows["target_positions"] = Ragged.from_lengths(position[asked], lengths)
     of_rows["target_ids"] = Ragged.from_lengths(tags[number], lengths)
-    unread = remark(len(tags) - len(number), len(tags), "words have no piece, and no label is asked for them")
-    return Encoded(of_rows, examples, unread, {"word": number})
+    unread = Counted(len(tags) - len(number), len(tags), "words have no piece, and no label is asked for them")
+    return Encoded(of_rows, examples, [unread], {"word": number})
 
 
 def _places(windows: Any, ids: Ragged) -> np.ndarray:

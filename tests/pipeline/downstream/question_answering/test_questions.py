@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from data_prep.labelled.examples import Answer, Example
 from data_prep.shards.rows import ragged
+from pipeline.downstream.counted import said
 from pipeline.downstream.metrics import scores
 from pipeline.downstream.question_answering.questions import Questions, encode
 
@@ -91,7 +92,7 @@ def test_what_the_rows_say_comes_back_as_answers(kind: str) -> None:
     values = scores(["squad"], "answer", golds, [prediction.above(0) for prediction in made[:3]])
     assert values["f1"] > 80, "pieces of words may bring a comma along, which is not compared"
     assert (questions.truncated, questions.without_tokens, questions.not_whole) == (0, 0, 0)
-    assert questions.remarks() == [] and len(questions) == 6
+    assert said(questions.counted()) == [] and len(questions) == 6
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
@@ -116,7 +117,7 @@ def test_what_does_not_fit_is_counted() -> None:
     lost = Example(CONTEXT, text_pair="Who?", answers=(Answer("Nobody"),), id="2")
     blank = Example("a  b", text_pair="Who?", answers=(Answer(" ", 1),), id="3")
     questions = encode([long, lost, blank], wordpiece(), length=40, window_overlap=8, max_question=12)
-    assert questions.remarks() == [
+    assert said(questions.counted()) == [
         "1 of 3 questions are too long and truncated",
         "2 of 3 answers are not found in their context, and cannot be learned",
         "1 of 3 answers are in no window as a whole, and cannot be learned",
