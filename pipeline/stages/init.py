@@ -12,15 +12,21 @@ from data_prep.opening.tensors import header_of_folder
 from pipeline.artifact import MODEL, Artifact
 from pipeline.recipe.recipe import Evaluation
 from pipeline.stage import Context, Stage
+from training.inference.sentence_folder import copy_modules, module_contents
 from training.models.text.start.settings import PICKLES, contents, network_of
 
 
 def config(recipe: Evaluation, name: str = "") -> dict[str, Any]:
-    """The digest of the network's files. UserError where the folder is not known yet, or holds no network.
+    """The digests of the network's files, and of its modules' where it is a folder of sentence-transformers.
 
-    name: of one of `networks`; empty: `init`.
+    name: of one of `networks`; empty: `init`. UserError where the folder is not known yet, or holds no network.
     """
-    return {"network": contents(_folder(recipe, name))}
+    return _digests(_folder(recipe, name))
+
+
+def _digests(folder: Path) -> dict[str, Any]:
+    modules = module_contents(folder)
+    return {"network": contents(folder)} | ({"modules": modules} if modules else {})
 
 
 def files(recipe: Evaluation, name: str = "") -> dict[str, Path]:
@@ -38,14 +44,15 @@ def _folder(recipe: Evaluation, name: str) -> Path:
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
-    """Copy the files of the folder, but pickles and what lies in folders inside it."""
+    """Copy the files of the folder, but pickles and what lies in folders inside it other than those of modules."""
     folder = context.files[config["network"]]
     context.progress(f"copying {folder}")
     (out_dir / MODEL).mkdir(parents=True)
     for path in sorted(folder.iterdir()):
         if path.is_file() and not any(path.match(pattern) for pattern in PICKLES):
             shutil.copyfile(path, out_dir / MODEL / path.name)
-    if contents(out_dir / MODEL) != config["network"]:
+    copy_modules(folder, out_dir / MODEL)
+    if _digests(out_dir / MODEL) != config:
         raise UserError(f"init.folder: {folder} has changed since this run began; run it again.")
     network = network_of(out_dir / MODEL)
     parameters = sum(math.prod(entry.shape) for entry in header_of_folder(folder).values())

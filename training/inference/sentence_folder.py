@@ -7,14 +7,19 @@ sentence_bert_config.json       most tokens of a text
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, inside, parsed, read, read_json
-from training.inference.embedding import Pooling
+from data_prep.sealed import digest
+from training.models.text.start.settings import PICKLES
+
+if TYPE_CHECKING:
+    from training.inference.embedding import Pooling
 
 MODULES, SETTINGS = "modules.json", "sentence_bert_config.json"
 _POOLINGS: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
@@ -60,3 +65,30 @@ def _poolings(settings: Mapping[str, Any]) -> list[str]:
         return [named] if isinstance(named, str) else list(map(str, named))
     of_old = (name.removeprefix(_PREFIX) for name, is_on in settings.items() if name.startswith(_PREFIX) and is_on)
     return [_OLD.get(name, name) for name in of_old]
+
+
+def module_files(folder: Path) -> list[Path]:
+    """The files, but pickles, in the folders that modules have inside of a folder; none where it declares no modules,
+    or is damaged, which `declared` says."""
+    try:
+        modules: Any = parsed(read(folder / MODULES))
+        places = {PurePosixPath(module["path"]) for module in modules}
+    except (UnfitError, KeyError, TypeError):
+        return []
+    inner = [folder / place for place in places if place.parts and ".." not in place.parts and not place.is_absolute()]
+    found = {path for place in inner for path in place.rglob("*") if path.is_file()}
+    return sorted(path for path in found if not any(path.match(pattern) for pattern in PICKLES))
+
+
+def copy_modules(source: Path, folder: Path) -> None:
+    """Copy the files of modules to their places in another folder, so that its `modules.json` holds there too."""
+    for path in module_files(source):
+        place = folder / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+
+
+def module_contents(folder: Path) -> str:
+    """A digest of the files of modules; empty where there are none."""
+    lines = [f"{path.relative_to(folder)} {digest(path.read_bytes())}\n" for path in module_files(folder)]
+    return digest("".join(lines).encode()) if lines else ""

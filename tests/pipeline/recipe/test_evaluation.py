@@ -19,6 +19,7 @@ from pipeline.recipe.recipe import Evaluation
 from pipeline.reports.report import Report, Table, write
 from pipeline.stage import Context
 from pipeline.stages import init, report
+from training.inference.sentence_folder import declared
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,25 @@ def test_its_folder_becomes_an_artifact_without_pickles(tmp_path: Path, network:
     assert init.config(loaded) == config, "the same network again is the same artifact"
     written = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**written, "layer_norm_eps": 1e-3}))
+    with pytest.raises(UserError, match="has changed since this run began"):
+        init.run(config, {}, tmp_path / "other", context)
+
+
+def test_what_a_folder_of_sentence_transformers_declares_stays_with_it(tmp_path: Path, network: Path) -> None:
+    folder, out = tmp_path / "folder", tmp_path / "out"
+    shutil.copytree(network, folder)
+    loaded = load(recipe(tmp_path, {"folder": str(folder)}))
+    assert isinstance(loaded, Evaluation)
+    assert set(init.config(loaded)) == {"network"}
+    (folder / "modules.json").write_text('[{"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]')
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
+    config = init.config(loaded)
+    context = Context(downloads=tmp_path, progress=lambda *_: None, files=init.files(loaded))
+    init.run(config, {}, out, context)
+    assert declared(out / MODEL).pooling == "cls"
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    assert init.config(loaded) != config, "another pooling is another artifact"
     with pytest.raises(UserError, match="has changed since this run began"):
         init.run(config, {}, tmp_path / "other", context)
 

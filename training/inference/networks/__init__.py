@@ -22,6 +22,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from training.inference.sentence_folder import copy_modules
+
 
 class Usage(NamedTuple):
     """How an export is used, as its model card says it.
@@ -49,12 +51,14 @@ MOST_BYTES = 64 << 20  # of a file beside the weights
 
 
 def copy_others(source: Path, folder: Path) -> None:
-    """Copy what lies beside the weights in a network's folder: its config and the files of its tokenizer."""
+    """Copy what lies beside the weights in a network's folder: its config, the files of its tokenizer, and those of
+    the modules of sentence-transformers."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
         is_weights = any(path.match(pattern) for pattern in WEIGHTS)
         if path.is_file() and not is_weights and path.stat().st_size <= MOST_BYTES:
             shutil.copyfile(path, folder / path.name)
+    copy_modules(source, folder)
 
 
 __all__ = ["NETWORKS", "Usage", "copy_others"]
