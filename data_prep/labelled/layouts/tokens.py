@@ -4,7 +4,9 @@
     West	PROPN             tabs between columns, so that words may hold blanks
     1	West	west	PROPN …   CoNLL-U: ten columns, comments (#), several-word tokens (1-2) and empty words (1.1)
 
-A row is a sentence: a list for each column. Comments are lines with # that have not as many columns as the others.
+A row is a sentence: a list for each column. Comments stand before the words of a sentence and begin with `# `, in
+CoNLL-U with #. Between blanks, such a line with as many columns as the others may be the word # with its tag: it is
+read as one, and counted.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ CONLL_U = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "de
 _DOCUMENT = "-DOCSTART-"
 _SEVERAL = "tokens of several words (1-2), of which only the words are read"
 _EMPTY = "empty words (1.1), left out"
+_WORD = "lines before a sentence that begin with # and have a word's columns, read as words"
 
 
 def columns_of(path: Path) -> tuple[str, ...]:
@@ -61,8 +64,13 @@ def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError
                 continue
             cells = _cells(text, delimiter)
             begin = number if not sentence else begin
-            if len(cells) != len(columns):
-                if not text.startswith("#") and cells[0] != _DOCUMENT:
+            is_word = len(cells) == len(columns)
+            if not sentence and text.startswith("#" if columns == CONLL_U else "# "):
+                if not is_word or delimiter != " ":
+                    continue
+                reading.add(_WORD, f"{path.name}:{number}")
+            if not is_word:
+                if cells[0] != _DOCUMENT:
                     names = ", ".join(columns)
                     yield UserError(f"{path} line {number} has {len(cells)} columns; expected {len(columns)}: {names}")
                     is_sound = False
@@ -102,11 +110,19 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, str]]:
 
 
 def _first(path: Path) -> tuple[list[str], str]:
-    """The cells of the first line that is no comment and no mark of a document, and what parts them."""
+    """The cells of the first line that is no comment and no mark of a document, and what parts them. Lines with # may
+    be either, and count where there are no others."""
+    may_be: tuple[list[str], str] | None = None
     with _opened(path) as file:
         for _, text in _lines(path, cast(BinaryIO, file)):
             delimiter = TAB if TAB in text else " "
             cells = _cells(text, delimiter) if text.strip() else []
-            if cells and not (text.startswith("# ") and delimiter == " ") and cells[0] != _DOCUMENT:
+            if not cells or cells[0] == _DOCUMENT:
+                continue
+            if not text.startswith("#"):
                 return cells, delimiter
-    raise UserError(f"{path} has no line with a word; expected one word a line, with its columns")
+            if may_be is None and not text.startswith("# "):
+                may_be = cells, delimiter
+    if may_be is None:
+        raise UserError(f"{path} has no line with a word; expected one word a line, with its columns")
+    return may_be

@@ -189,6 +189,18 @@ def test_words_with_blanks_between_tabs(load: Load) -> None:
     assert words_and_tags(data) == [(("10 000", "#", "b\u00a0c"), ["NUM", "SYM", "X"]), (("d",), ["X"])]
 
 
+def test_comments_stand_before_sentences_and_words_may_begin_with_their_mark(load: Load) -> None:
+    content = "# id 7\tdomain=en\n#tag\tX\nb\tO\n\n# id 8\tdomain=en\nc\tO\n# d\tX\n"
+    data = load({"a.tsv": content}, validation="a.tsv", layout="tokens")
+    assert words_and_tags(data) == [(("#tag", "b"), ["X", "O"]), (("c", "# d"), ["O", "X"])]
+    data = load({"a.txt": "# a sentence\n# SYM\nb X\n\n#c X\n"}, validation="a.txt", layout="tokens")
+    assert words_and_tags(data) == [(("#", "b"), ["SYM", "X"]), (("#c",), ["X"])]
+    assert [note for note in data.notes if "#" in note] == [
+        "lines before a sentence that begin with # and have a word's columns, read as words: 1 (a.txt:2)"
+    ]
+    assert words_and_tags(load({"b.txt": "#a X\n#b Y\n"}, validation="b.txt", layout="tokens"))[0][0] == ("#a", "#b")
+
+
 def test_conll_u(load: Load) -> None:
     data = load({"a.conllu": CONLL_U}, validation="a.conllu", layout="tokens")
     assert words_and_tags(data) == [(("de", "le", "10 000"), ["ADP", "DET", "NUM"])]
@@ -214,6 +226,9 @@ def test_other_encodings_and_files_of_several_languages(load: Load) -> None:
     [
         ("a B\nc\n", "line 2 has 1 columns; expected 2: 1, 2"),
         ("\n# only\n", "has no line with a word"),
+        ("a\tB\n#tag\nb\tB\n", "line 2 has 1 columns; expected 2: 1, 2"),
+        ("#tag\na\tB\n", "line 1 has 1 columns; expected 2: 1, 2"),
+        ("a B\n# a comment\n", "line 2 has 3 columns; expected 2: 1, 2"),
         ("a\t\n", r"line 1: \"\" in '2'; expected a name"),
         ("\u3000\tX\n", "the word .* in '1'; expected text"),
         (b"\x1f\x8bno", "not text but packed as a .gz file"),

@@ -232,7 +232,10 @@ def test_questions_about_one_context_stay_together(load: Load) -> None:
     data = load({"a.jsonl": rows}, train="a.jsonl", inputs=["c", "q"], head="answer", label="a")
     contexts = [set(texts(data.splits[split])) for split in ("train", "validation", "test")]
     assert all(contexts) and not contexts[0] & (contexts[1] | contexts[2])
-    assert not [text for text in checks.remarks(data) if "contexts that train has" in text]
+    assert not [text for text in checks.remarks(data) if "are about contexts that" in text]
+    same: dict[str, Any] = {"train": "a.jsonl", "validation": "b.jsonl", "test": "b.jsonl"}
+    data = load({"b.jsonl": [{"c": "c", "q": "q", "a": ["c"]}]}, **same, inputs=["c", "q"], head="answer", label="a")
+    assert "1 of 1 questions of test are about contexts that validation has, too (b.jsonl:1)" in [*checks.remarks(data)]
 
 
 # ---------------------------------------------------------------- what is said
@@ -242,9 +245,11 @@ def test_leaks_are_counted_and_named(load: Load) -> None:
     train = "x,label\n" + "".join(f"row {n},{n % 2}\n" for n in range(9))
     test = "x,label\nrow  3,1\nrow 5,1\n" + "".join(f"new {n},{n % 2}\n" for n in range(6))
     data = load({"a.csv": train, "b.csv": test}, train="a.csv", validation="b.csv", test="b.csv", inputs=["x"])
-    assert "2 of 8 rows of test are in train, too (b.csv:2 is a.csv:5, b.csv:3 is a.csv:7)" in list(
-        checks.remarks(data)
-    )
+    said = list(checks.remarks(data))
+    assert "2 of 8 rows of test are in train, too (b.csv:2 is a.csv:5, b.csv:3 is a.csv:7)" in said
+    [of_validation] = [text for text in said if "validation, too" in text]
+    assert of_validation.startswith("8 of 8 rows of test are in validation, too (b.csv:2 is b.csv:2, ")
+    assert not list(checks.problems(data)), "whoever has one file for both reports on it knowingly"
     data = load({}, train="a.csv", test="a.csv", validation="b.csv", inputs=["x"])
     [problem] = checks.problems(data)
     assert problem.startswith("9 of 9 rows of test are in train, too (a.csv:2 is a.csv:2, ") and "hold out" in problem
