@@ -72,10 +72,10 @@ def named_networks(recipe: Experiment) -> list[Named]:
 
 def stored_settings(recipe: Experiment, settings: Sequence[str], home: Home) -> list[str]:
     """Settings that take the networks that the recipe names, as far as they are there. UserError where none can be."""
-    found = [(named, _stored(named, settings, home)) for named in named_networks(recipe)]
+    networks = [(named, _stored(named, settings, home)) for named in named_networks(recipe)]
     return [
         setting
-        for named, folder in found
+        for named, folder in networks
         if folder is not None
         for setting in _settings(type(recipe), named.section, folder)
     ]

@@ -184,7 +184,7 @@ class _Memory:
 
     def __init__(self, bytes_of: Callable[[Node], int], tell: Callable[[str], None], counts: bool) -> None:
         self.bytes_of, self.tell, self.counts = bytes_of, tell, counts
-        self.free, self.told = 0, set[str]()
+        self.free, self.reported = 0, set[str]()
 
     def holds(self, node: Node, others: Sequence[Node]) -> bool:
         """Whether a node can begin beside others; without others it always can."""
@@ -192,8 +192,8 @@ class _Memory:
             self.free = cores.free_memory() if self.counts else 0
             return True
         needed = sum(map(self.bytes_of, [*others, node]))
-        if needed > self.free and node.name not in self.told:
-            self.told.add(node.name)
+        if needed > self.free and node.name not in self.reported:
+            self.reported.add(node.name)
             beside = " and ".join(other.name for other in others)
             self.tell(
                 f"{node.name} waits for memory: beside {beside} it would take {needed / 1e9:.1f} GB, and "

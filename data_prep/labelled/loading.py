@@ -206,7 +206,9 @@ def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None
     share = SplitConfig(validation=task.split.validation, test=0 if drafts["test"] else task.split.test)
     key = "text" if task.predicts == "answer" else None  # questions about one context stay together
     contents = [
-        json.dumps([draft.content.get(one) for one in ((key,) if key else ("text", "text_pair", "words", "choices"))])
+        json.dumps(
+            [draft.content.get(column) for column in ((key,) if key else ("text", "text_pair", "words", "choices"))]
+        )
         for draft in drafts["train"]
     ]
     split_of = assign_splits(list(dict.fromkeys(contents)), share, task.seed)

@@ -99,9 +99,9 @@ def embed(
     from flows.inference.embedder import options_of
 
     asked = {"pooling": pooling, "normalize": normalize, "layer": layer, "length": length, "precision": precision}
-    found = {"nearest": nearest, "queries": queries, "neighbours": neighbours}
+    search = {"nearest": nearest, "queries": queries, "neighbours": neighbours}
     embedding.embed(
-        model, file, out, options_of(column=column, id=id_, text=text, device=device, **asked, **found), json
+        model, file, out, options_of(column=column, id=id_, text=text, device=device, **asked, **search), json
     )
 
 

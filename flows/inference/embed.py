@@ -49,18 +49,18 @@ def embed(model: str, file: str, out: str | None, options: Options, as_json: boo
         if not count:
             raise UserError(f"{file}: has no rows; name another file.")
     rate = count / (time.perf_counter() - began)
-    found = None if index is None else index.nearest(options.nearest, queries)
-    if found is not None and options.neighbours:
+    nearest = None if index is None else index.nearest(options.nearest, queries)
+    if nearest is not None and options.neighbours:
         with written_whole(outputs[-1]) as partial:
-            _write_table(found, partial, options.neighbours)
+            _write_table(nearest, partial, options.neighbours)
     remarks = [*network.remarks, *reading.remarks()]
     if as_json:
-        shown = {} if found is None or options.neighbours else {"neighbours": found.to_pylist()}
+        shown = {} if nearest is None or options.neighbours else {"neighbours": nearest.to_pylist()}
         about = {"rows": count, **network.about, "rows_per_second": round(rate, 1), "out": out}
         print(json.dumps({**about, **shown, "remarks": remarks}))
         return
-    if found is not None:
-        neighbours.show(found, console)
+    if nearest is not None:
+        neighbours.show(nearest, console)
     for remark in remarks:
         console.print(Text(f"warning: {remark}", "yellow"), soft_wrap=True)
     line = f"{count:,} vectors of {network.embedder.width:,} numbers, {network.described}; {rate:,.0f} a second"

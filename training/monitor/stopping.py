@@ -81,10 +81,10 @@ class StopRequest:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.looked = 0.0
-        self.found = False
+        self.requested = False
 
     def __call__(self) -> bool:
-        if not self.found and time.monotonic() - self.looked > LOOK_SECONDS:
+        if not self.requested and time.monotonic() - self.looked > LOOK_SECONDS:
             self.looked = time.monotonic()
-            self.found = self.file.exists()
-        return self.found
+            self.requested = self.file.exists()
+        return self.requested

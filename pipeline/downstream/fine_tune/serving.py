@@ -27,8 +27,8 @@ def answers(network: FineTuned, rows: Sequence[Mapping[str, Any]]) -> list[dict[
     plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
     predicted = network.predict(examples_of(task_of_rows(network), plain, network.cleaning))
     pairs = zip(predicted.answers, predicted.scores, strict=True)
-    told = [{"predicted": named_as(network.shape, answer), "score": score} for answer, score in pairs]
-    return [{"predicted": each["predicted"]} for each in told] if network.shape.head == "score" else told
+    scored = [{"predicted": named_as(network.shape, answer), "score": score} for answer, score in pairs]
+    return [{"predicted": each["predicted"]} for each in scored] if network.shape.head == "score" else scored
 
 
 def _plain(value: Any) -> Any:

@@ -57,11 +57,11 @@ def _best(golds: Sequence[str], answer: str | None) -> tuple[float, float]:
     )
 
 
-def _f1(gold: Sequence[str], found: Sequence[str]) -> float:
-    common = longest_common_substring(gold, found)
+def _f1(gold: Sequence[str], answer: Sequence[str]) -> float:
+    common = longest_common_substring(gold, answer)
     if not common:
         return 0.0
-    precision, recall = common / len(found), common / len(gold)
+    precision, recall = common / len(answer), common / len(gold)
     return 2 * precision * recall / (precision + recall)
 
 

@@ -37,18 +37,18 @@ def accuracy(truth: Column, predicted: Column, labels: Column | None = None) -> 
 
 def f1(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
     """F1 of the positive label, which is the second of two."""
-    right, true, found = _counted(truth, predicted, labels)
-    if true.shape[1] != 2:
-        raise UserError(f"f1 needs two labels, found {true.shape[1]}; use macro-f1 for more.")
-    positive = np.stack([right * true[:, 1], found[:, 1], true[:, 1]], axis=-1)
+    right, is_true, is_predicted = _counted(truth, predicted, labels)
+    if is_true.shape[1] != 2:
+        raise UserError(f"f1 needs two labels, found {is_true.shape[1]}; use macro-f1 for more.")
+    positive = np.stack([right * is_true[:, 1], is_predicted[:, 1], is_true[:, 1]], axis=-1)
     return of_sums(positive, lambda sums: {"f1": f1_of(sums[..., 0], sums[..., 1], sums[..., 2])})
 
 
 def macro_f1(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
     """The unweighted mean of the F1 of all labels that occur in truth or predictions."""
-    right, true, found = _counted(truth, predicted, labels)
-    num_labels = true.shape[1]
-    parts = np.concatenate([right[:, None] * true, found[:, :num_labels], true], axis=-1)
+    right, is_true, is_predicted = _counted(truth, predicted, labels)
+    num_labels = is_true.shape[1]
+    parts = np.concatenate([right[:, None] * is_true, is_predicted[:, :num_labels], is_true], axis=-1)
 
     def value(sums: np.ndarray) -> Values:
         hits, predictions, truths = np.split(sums, 3, axis=-1)
@@ -60,8 +60,8 @@ def macro_f1(truth: Column, predicted: Column, labels: Column | None = None) -> 
 
 def matthews(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
     """Matthews correlation coefficient, for any number of labels (Gorodkin 2004)."""
-    right, true, found = _counted(truth, predicted, labels)
-    num_labels = true.shape[1]
+    right, is_true, is_predicted = _counted(truth, predicted, labels)
+    num_labels = is_true.shape[1]
 
     def value(sums: np.ndarray) -> Values:
         hits, truths, predictions = sums[..., 0], sums[..., 1 : 1 + num_labels], sums[..., 1 + num_labels :]
@@ -70,7 +70,7 @@ def matthews(truth: Column, predicted: Column, labels: Column | None = None) -> 
         spread = (rows**2 - (truths**2).sum(-1)) * (rows**2 - (predictions**2).sum(-1))
         return {"matthews": percent(covariance, np.sqrt(np.maximum(spread, 0)))}
 
-    return of_sums(np.concatenate([right[:, None], true, found], axis=-1), value)
+    return of_sums(np.concatenate([right[:, None], is_true, is_predicted], axis=-1), value)
 
 
 def _counted(truth: Column, predicted: Column, labels: Column | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,9 +88,10 @@ def _counted(truth: Column, predicted: Column, labels: Column | None) -> tuple[n
         for row, label in enumerate(values):
             if label not in number and (label is not None or which == "truth"):
                 raise ValueError(f"{which} of row {row} is {label!r}; expected one of {list(labels)}")
-    true = np.array([number[label] for label in truth])
-    no_label = 1 - true if len(labels) == 2 else np.full(len(true), len(labels))
-    found = np.array([number.get(label, -1) for label in predicted])
-    found = np.where(found < 0, no_label, found)
+    truth_numbers = np.array([number[label] for label in truth])
+    no_label = 1 - truth_numbers if len(labels) == 2 else np.full(len(truth_numbers), len(labels))
+    predicted_numbers = np.array([number.get(label, -1) for label in predicted])
+    predicted_numbers = np.where(predicted_numbers < 0, no_label, predicted_numbers)
     columns = np.eye(len(labels) + 1)
-    return (true == found).astype(np.float64), columns[true][:, :-1], columns[found]
+    right = (truth_numbers == predicted_numbers).astype(np.float64)
+    return right, columns[truth_numbers][:, :-1], columns[predicted_numbers]

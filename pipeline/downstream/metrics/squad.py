@@ -134,20 +134,20 @@ def of_answers(parts: np.ndarray) -> Measured:
 
 def _best(golds: Sequence[str], answer: str, empty_f1: float) -> tuple[float, float]:
     """The best F1 and the best exact match over all accepted answers."""
-    found = normalised(answer)
-    words = Counter(found.split())
+    plain_answer = normalised(answer)
+    words = Counter(plain_answer.split())
     return max(_f1(normalised(gold).split(), words, empty_f1) for gold in golds), max(
-        float(normalised(gold) == found) for gold in golds
+        float(normalised(gold) == plain_answer) for gold in golds
     )
 
 
-def _f1(gold: Sequence[str], found: Counter[str], of_empty: float) -> float:
+def _f1(gold: Sequence[str], answer: Counter[str], of_empty: float) -> float:
     """F1 over bags of words; `of_empty` if both are empty."""
-    num_found = found.total()
-    if not gold and not num_found:
+    num_words = answer.total()
+    if not gold and not num_words:
         return of_empty
-    common = (Counter(gold) & found).total()
+    common = (Counter(gold) & answer).total()
     if not common:
         return 0.0
-    precision, recall = common / num_found, common / len(gold)
+    precision, recall = common / num_words, common / len(gold)
     return 2 * precision * recall / (precision + recall)

@@ -12,8 +12,8 @@ CHANGES = [
     Change(
         "the first label is the positive one",
         f"{ROOM}/metrics/labels.py",
-        "right * true[:, 1], found[:, 1], true[:, 1]",
-        "right * true[:, 0], found[:, 0], true[:, 0]",
+        "right * is_true[:, 1], is_predicted[:, 1], is_true[:, 1]",
+        "right * is_true[:, 0], is_predicted[:, 0], is_true[:, 0]",
         (f"{METRICS}/test_labels.py::test_the_second_label_is_the_positive_one",),
     ),
     Change(
@@ -47,8 +47,8 @@ CHANGES = [
     Change(
         "a word counts as often as either answer has it",
         f"{ROOM}/metrics/squad.py",
-        "common = (Counter(gold) & found).total()",
-        "common = sum(found[word] for word in set(gold))",
+        "common = (Counter(gold) & answer).total()",
+        "common = sum(answer[word] for word in set(gold))",
         (f"{METRICS}/test_answers.py::test_cases_of_both_squads",),
     ),
     Change(

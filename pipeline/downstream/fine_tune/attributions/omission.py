@@ -56,8 +56,8 @@ def effects(model: FineTuned, cases: Sequence[tuple[Example, Any]]) -> list[list
 
 def _places(example: Example) -> list[tuple[int, int, int]]:
     texts = (example.text, example.text_pair or "")
-    found = [(of, *place) for of, text in enumerate(texts) for place in places(text)]
-    return found if len(found) > 1 else []
+    omissions = [(of, *place) for of, text in enumerate(texts) for place in places(text)]
+    return omissions if len(omissions) > 1 else []
 
 
 def _without(example: Example, of: int, start: int, end: int) -> Example:
