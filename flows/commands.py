@@ -108,6 +108,11 @@ def plan(
     prepare(home.prefect)
     from flows import starting
 
+    for earlier in (first := starting.to_train(loaded, settings, home)):
+        shown.recipe(earlier, home, gpu, out)
+    if first:
+        out.print(f"{loaded.name} starts from what is trained above; its own stages are planned once that is stored.")
+        return
     if more := starting.stored_settings(loaded, settings, home):
         loaded = _load(recipe, scale, [*settings, *more])
     shown.recipe(loaded, home, gpu, out)

@@ -81,6 +81,12 @@ def stored_settings(recipe: Experiment, settings: Sequence[str], home: Home) -> 
     ]
 
 
+def to_train(recipe: Experiment, settings: Sequence[str], home: Home) -> list[Recipe]:
+    """The recipes whose networks it names and that have to be run first, in their order. UserError as above."""
+    missing = [named for named in named_networks(recipe) if _stored(named, settings, home) is None]
+    return [earlier for named in missing if (earlier := first(named, settings)) is not None]
+
+
 def made_settings(
     recipe: Experiment, settings: Sequence[str], home: Home, make: Callable[[Recipe, str], Run]
 ) -> list[str]:

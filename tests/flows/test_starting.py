@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.sources import networks
-from flows import starting
+from flows import commands, starting
 from pipeline import dag
 from pipeline.artifact import MODEL
 from pipeline.home import Home
@@ -52,6 +52,7 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
     other_recipe: Any = load(other)
     assert recipe.network == other_recipe.network and recipe.tokenizer.path is None
     assert starting.stored_settings(recipe, (), home) == []
+    assert [earlier.name for earlier in starting.to_train(recipe, (), home)] == ["tiny-masked"]
     asked: list[Any] = []
 
     def make(earlier: Any, name: str) -> Any:
@@ -65,6 +66,7 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
     settings = starting.made_settings(recipe, ("placement.threads=1",), home, make)
     assert asked == [("tiny-masked", str(other), [])]
     assert starting.made_settings(recipe, (), home, make) == settings and len(asked) == 1
+    assert starting.to_train(recipe, (), home) == []
     resolved: Any = load(path, None, settings)
     start = resolved.train.start
     assert start is not None and start.recipe is None and start.folder is not None
@@ -86,6 +88,17 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
         starting.asked_settings(str(path), "nothing-of-that-name")
     evaluated = load("finetune", None, [*starting.asked_settings("finetune", start.folder), SHORT])
     assert isinstance(evaluated, Evaluation) and evaluated.init.folder == start.folder and evaluated.init.model is None
+
+
+def test_a_plan_begins_with_what_is_trained_first(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "prepare", lambda _: None)
+    path = goes_on(tmp_path, tiny_predictions.recipe(tmp_path, "masked", steps=6))
+    commands.plan(str(path), None, [], None, None, "H100")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tiny-masked" and lines[1].startswith("├── ● ingest  to do")
+    assert " ".join(lines[-2:]).startswith("goes-on starts from what is trained above")
 
 
 def test_an_evaluation_takes_the_network_of_a_recipe_or_a_package(
