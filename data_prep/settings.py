@@ -8,8 +8,9 @@ discriminator of a union has no default and is always included.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticUndefined
@@ -27,6 +28,38 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, validate_default=True, use_attribute_docstrings=True
     )
+
+
+class Belongs(NamedTuple):
+    """What else must be set for a setting to have an effect. Classes declare it by field, as `belongs`.
+
+    to: the other setting, in words. holds: whether it is set so, in settings of that class.
+    """
+
+    to: str
+    holds: Callable[[Any], bool]
+
+
+def without_effect(settings: BaseModel, path: str = "") -> Iterator[str]:
+    """A sentence for each setting that was given, differs from its default, and has no effect beside the others."""
+    belongs: Mapping[str, Belongs] = getattr(type(settings), "belongs", {})
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        is_given = name in settings.model_fields_set and not _is_unused(field, value)
+        if is_given and name in belongs and not belongs[name].holds(settings):
+            shown = value if isinstance(value, str) else json.dumps(value)
+            yield f"{path}{name}: {shown} has no effect, as it belongs to {belongs[name].to}"
+        for inner_path, inner in _inner(value, f"{path}{name}."):
+            yield from without_effect(inner, inner_path)
+
+
+def _inner(value: Any, path: str) -> Iterator[tuple[str, BaseModel]]:
+    """Settings in a value, with the path that their names follow."""
+    if isinstance(value, BaseModel):
+        yield path, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from _inner(item, f"{path}{key}.")
 
 
 def changed_default(default: Any, now: Any, **rules: Any) -> Any:

@@ -31,11 +31,10 @@ from flows import starting
 from flows.boundary import flow, task
 from flows.machine.environment import prepare
 from flows.machine.signals import terminations_as_interrupts
-from pipeline import dag, downstream, gate, runs, side_by_side
+from pipeline import dag, gate, runs, side_by_side
 from pipeline.artifact import Artifact
 from pipeline.execute import Execution
 from pipeline.home import Home
-from pipeline.recipe import suite
 from pipeline.recipe.load import load, namesake
 from pipeline.recipe.recipe import Experiment, Recipe
 from pipeline.reports import findings
@@ -187,7 +186,7 @@ def _tell_findings(session: Session, name: str) -> None:
     assert session.execution is not None
     made, downloads = session.execution.artifacts, session.home.downloads
     known = [*namesake(session.recipe), *_findings(session.recipe, made, downloads)]
-    known += map(Finding, [*suite.remarks(session.recipe), *downstream.remarks(session.recipe)])
+    known += map(Finding, session.recipe.remarks())
     for finding in known:
         if not finding.refused and finding.text not in session.told_findings:
             session.told_findings.add(finding.text)

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
 from data_prep.errors import UserError
-from data_prep.settings import Settings
+from data_prep.settings import Belongs, Settings
 from data_prep.shards.order import shares
 
 Scalar = bool | int | float | str
@@ -153,6 +153,10 @@ class PlayerConfig(Settings):
     clip: float | None = Field(default=None, ge=0)
     """Largest gradient norm, instead of train.clip; 0 switches clipping off."""
 
+    belongs: ClassVar[dict[str, Belongs]] = {
+        "betas": Belongs("optimizer adamw", lambda player: player.optimizer in (None, "adamw"))
+    }
+
 
 class TrainConfig(Settings):
     """One training run: its budget, its optimizer, and how often it logs and evaluates."""
@@ -199,6 +203,16 @@ class TrainConfig(Settings):
     """Longer rows for the last steps."""
     start: StartConfig | None = None
     """Checkpoint or network to start from, instead of random weights."""
+
+    belongs: ClassVar[dict[str, Belongs]] = {
+        **dict.fromkeys(("betas", "eps"), Belongs("optimizer adamw", lambda train: "adamw" in train.optimizers)),
+        "lr_end": Belongs("schedule linear or cosine", lambda train: train.schedule in ("linear", "cosine")),
+    }
+
+    @property
+    def optimizers(self) -> set[Optimizer]:
+        """Those of all networks."""
+        return {self.optimizer, *(player.optimizer for player in self.players.values() if player.optimizer)}
 
     @property
     def warmup_length(self) -> int:

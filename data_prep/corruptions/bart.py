@@ -33,6 +33,7 @@ from pydantic import Field, model_validator
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets, ends_of_text
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
+from data_prep.settings import Belongs
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, runs
 
 PERMUTE, LENGTH, BEGIN, COIN, PLACE, RANDOM, INSERT, ROTATE, OFFSET = range(9)  # draws
@@ -63,6 +64,12 @@ class BartConfig(CorruptionConfig):
     rotate: float = Field(default=0.0, ge=0, le=1)
     """Share of the rows that begin at another token."""
 
+    belongs: ClassVar[dict[str, Belongs]] = {
+        "unit": Belongs("rate above 0", lambda config: config.rate > 0),
+        "replace": Belongs("rate above 0", lambda config: config.rate > 0),
+        "mean_length": Belongs("unit span and rate above 0", lambda config: config.unit == "span" and config.rate > 0),
+        "random": Belongs("replace mask or masks, or insert", lambda config: "mask" in config.needs.specials),
+    }
     targets: ClassVar[Targets] = "sequence"
     items = "ids"
     writes = ("seen", "target_tokens")
@@ -72,7 +79,7 @@ class BartConfig(CorruptionConfig):
         masks = (self.rate and self.replace != "nothing") or self.insert
         words = ("word_start",) if self.rate and self.unit != "token" else ()
         sentences = ("sentence",) if self.permute else ()
-        return Needs(specials=("mask",) if masks else (), columns=(*words, *sentences), ends=True)
+        return Needs(specials=("mask",) if masks else (), columns=(*words, *sentences), ends=True, single=True)
 
     @model_validator(mode="after")
     def _changes_something(self) -> BartConfig:

@@ -27,12 +27,16 @@ class Needs:
 
     specials: required roles of `Specials`. sentinels: required number. columns: required columns besides `input`.
     ends: whether a special token must follow the text of a row, so that who predicts all of it can say where it ends.
+    bare: whether there must be no special tokens around it, as all tokens of a row are taken for text.
+    single: whether a row must be one text, as special tokens within it are taken for text.
     """
 
     specials: tuple[str, ...] = ()
     sentinels: int = 0
     columns: tuple[str, ...] = ()
     ends: bool = False
+    bare: bool = False
+    single: bool = False
 
 
 class Counts(NamedTuple):

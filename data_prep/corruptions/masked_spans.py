@@ -19,7 +19,7 @@ Spans that overlap or touch are one span. Its fate is drawn once: 80 % [MASK], 1
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +27,7 @@ from pydantic import Field
 from data_prep.corruptions.base import Counts, Needs
 from data_prep.corruptions.masking import Sparse, SparseConfig, checked, chunks, hidden, replaced, sequence_starts
 from data_prep.rng import Draws
+from data_prep.settings import Belongs
 from data_prep.shards.rows import Rows, Specials, offsets_of, ragged, runs
 
 ANCHOR, LENGTH, FATE, RANDOM = range(4)  # draws
@@ -51,6 +52,11 @@ class MaskedSpansConfig(SparseConfig):
     random_from: Literal["row", "vocabulary"] = "row"
     """Where random tokens come from: a random place of the same text, so that they are as frequent as in text (the
     published code takes any place of the corpus), or the vocabulary, all ids alike."""
+
+    belongs: ClassVar[dict[str, Belongs]] = {
+        "p": Belongs("lengths geometric", lambda config: config.lengths == "geometric"),
+        "random_from": Belongs("random above 0", lambda config: config.random > 0),
+    }
 
     @property
     def needs(self) -> Needs:

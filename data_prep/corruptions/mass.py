@@ -40,7 +40,7 @@ class MassConfig(SparseConfig):
 
     @property
     def needs(self) -> Needs:
-        return Needs(specials=("mask",) if self.mask else ())
+        return Needs(specials=("mask",) if self.mask else (), single=True)
 
     @model_validator(mode="after")
     def _ends_are_shares(self) -> MassConfig:

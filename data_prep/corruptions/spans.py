@@ -41,7 +41,7 @@ class SpansConfig(CorruptionConfig):
 
     @property
     def needs(self) -> Needs:
-        return Needs(specials=("eos",), sentinels=1)
+        return Needs(specials=("eos",), sentinels=1, bare=True)
 
     def sizes(self, length: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of noise tokens and of spans in rows of `length` tokens; int64, in the shape of `length`."""

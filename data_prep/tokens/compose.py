@@ -26,13 +26,14 @@ counts.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
+from data_prep.settings import Belongs
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged
 from data_prep.tokens import segment
 from data_prep.tokens.corpus import TokenCorpus
@@ -74,9 +75,14 @@ class ComposeConfig(BaseModel):
     segmenter: segment.Name | None = None
     """Library that finds the words of Chinese text; null: each of its characters is a word."""
 
+    belongs: ClassVar[dict[str, Belongs]] = {
+        "short_probability": Belongs("kind nsp or sop", lambda config: config.pairs),
+        "whole_sentences": Belongs("kind packed", lambda config: config.kind == "packed"),
+    }
+
     @model_validator(mode="after")
     def _fits_together(self) -> ComposeConfig:
-        if self.kind in ("nsp", "sop") and self.frame != "cls-sep":
+        if self.pairs and self.frame != "cls-sep":
             raise ValueError(f"pairs ({self.kind}) are told apart by [SEP], so frame must be cls-sep, not {self.frame}")
         if self.kind == "stream" and self.pack:
             raise ValueError("a stream fills its rows already: leave pack out")
@@ -109,6 +115,11 @@ class ComposeConfig(BaseModel):
         return self.pack or self.kind == "stream"
 
     @property
+    def pairs(self) -> bool:
+        """Whether a row is a pair of texts."""
+        return self.kind in ("nsp", "sop")
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Roles of special tokens that a tokenizer must have."""
         return tuple(role for role in (self.front, self.back) if role)
@@ -116,7 +127,7 @@ class ComposeConfig(BaseModel):
     @property
     def offers(self) -> tuple[str, ...]:
         """The columns of its rows."""
-        pair = ("segment", "label") if self.kind in ("nsp", "sop") else ()
+        pair = ("segment", "label") if self.pairs else ()
         sequence = ("sequence",) if self.joins else ()
         return "input", "word_start", "document", *pair, *sequence, *dict.fromkeys(self.columns)
 

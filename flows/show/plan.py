@@ -15,11 +15,9 @@ from data_prep.kinds import kind_of
 from data_prep.legible import plain
 from data_prep.sources.config import describe_left_out, left_out
 from flows.show.readable import size
-from pipeline import downstream
 from pipeline.estimate import cluster, published_systems
 from pipeline.estimate.cluster import Cluster
 from pipeline.home import Home
-from pipeline.recipe import suite
 from pipeline.recipe.load import namesake
 from pipeline.recipe.recipe import Experiment, Recipe
 from pipeline.reports import findings
@@ -62,7 +60,7 @@ def recipe(loaded: Experiment, home: Home, gpu: str, out: Console) -> None:
     if isinstance(loaded, Recipe):
         sampled = None if "ingest" in stored else kind_of(loaded.data.kind).characters(loaded.data, home.downloads)
         known += findings.of_recipe(loaded, stored, home.downloads, sampled)
-    known += map(Finding, [*suite.remarks(loaded), *downstream.remarks(loaded)])
+    known += map(Finding, loaded.remarks())
     for finding in known:
         if not finding.refused:
             out.print(Text(f"warning: {plain(finding.text)}", "yellow"), soft_wrap=True)

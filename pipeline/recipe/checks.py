@@ -14,9 +14,10 @@ from pipeline.gate import ENCODER
 from pipeline.recipe import start, suite
 from pipeline.recipe.slug import SLUG
 from training import objectives
-from training.config import UNDIVIDED, placement_problems
+from training.config import UNDIVIDED, PlacementConfig, placement_problems
 from training.models.experts import config as experts
 from training.models.text.architectures import packing_problems, position_problems
+from training.models.text.architectures import without_effect as of_network
 from training.objectives import MODEL
 
 if TYPE_CHECKING:
@@ -41,6 +42,22 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _names(recipe.downstream)
     yield from downstream.problems(recipe)
     yield from _placement(recipe)
+
+
+def without_effect(recipe: Recipe) -> Iterator[str]:
+    """A sentence for each setting that changes nothing beside those of other sections."""
+    yield from (f"{path}: {text}" for path, text in of_network(recipe.network))
+    temperature = recipe.order.temperature
+    if temperature != 1 and len({source.corpus for source in recipe.data.sources}) < 2:
+        yield f"order.temperature: {temperature:g} has no effect, as it belongs to several corpora"
+
+
+def without_effect_on_jobs(recipe: Evaluation) -> Iterator[str]:
+    """A sentence for each setting of the placement that belongs to pretraining."""
+    for name in ("workers", "zero"):
+        value, default = (getattr(placement, name) for placement in (recipe.placement, PlacementConfig()))
+        if value != default:
+            yield f"placement.{name}: {value} has no effect on jobs, each of which trains on one worker"
 
 
 def problems_of_jobs(recipe: Evaluation) -> Iterator[Problem]:
@@ -213,6 +230,12 @@ def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
     if needs.ends and compose.back is None:
         text = f"{compose.frame}: corruption.kind {recipe.corruption.kind} has rows predicted whole"
         yield "compose.frame", f"{text}, and nothing tells where they end; set it to bos-eos or cls-sep"
+    if needs.bare and compose.frame != "none":
+        text = f"{compose.frame}: corruption.kind {recipe.corruption.kind} takes all tokens of a row for text"
+        yield "compose.frame", f"{text}, these too; set it to none"
+    if needs.single and compose.pairs:
+        text = f"{compose.kind}: corruption.kind {recipe.corruption.kind} is of rows of one text"
+        yield "compose.kind", f"{text}, and would change what stands between two; set it to packed or raw"
     longest = recipe.train.longer.length if recipe.train.longer else compose.length
     sentinels = max(needs.sentinels, recipe.corruption.sentinels(recipe.corruption.raw_length(longest)))
     if sentinels > tokenizer.sentinels:

@@ -19,12 +19,12 @@ from data_prep import corruptions, kinds
 from data_prep.corruptions.none import NoneConfig
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.kinds import Problem
-from data_prep.settings import Settings
+from data_prep.settings import Settings, without_effect
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.compose import ComposeConfig
 from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import downstream as jobs
-from pipeline.recipe import checks, errors, parse
+from pipeline.recipe import checks, errors, parse, suite
 from pipeline.recipe.init import InitConfig
 from pipeline.recipe.slug import SLUG
 from pipeline.recipe.suite import SuiteConfig
@@ -81,6 +81,14 @@ class Experiment(Settings):
     @abstractmethod
     def _problems(self) -> Iterator[Problem]:
         """Disagreements between sections."""
+
+    @abstractmethod
+    def _without_effect(self) -> Iterator[str]:
+        """A sentence for each setting that changes nothing beside those of other sections."""
+
+    def remarks(self) -> list[str]:
+        """What is odd about the settings and about the data of its jobs and its suite, in sentences."""
+        return [*without_effect(self), *self._without_effect(), *suite.remarks(self), *jobs.remarks(self)]
 
     @property
     @abstractmethod
@@ -147,6 +155,9 @@ class Recipe(Experiment):
     def _problems(self) -> Iterator[Problem]:
         return checks.problems(self)
 
+    def _without_effect(self) -> Iterator[str]:
+        return checks.without_effect(self)
+
     @property
     def kind(self) -> str:
         return self.data.kind
@@ -175,6 +186,9 @@ class Evaluation(Experiment):
 
     def _problems(self) -> Iterator[Problem]:
         return checks.problems_of_jobs(self)
+
+    def _without_effect(self) -> Iterator[str]:
+        return checks.without_effect_on_jobs(self)
 
     def _others(self) -> set[str]:
         return {name for name in ("suite", "networks") if not getattr(self, name)}

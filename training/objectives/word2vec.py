@@ -24,7 +24,7 @@ import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,7 +32,7 @@ from pydantic import Field
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.rng import Draws
-from data_prep.settings import Settings
+from data_prep.settings import Belongs, Settings
 from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
 from data_prep.tokens.vocabulary.huffman import huffman_paths
 from data_prep.tokens.vocabulary.word import read_counts
@@ -68,6 +68,11 @@ class Word2VecOptions(Settings):
     """Predictions in a row that have the same words of noise; 1: each has its own, as in word2vec.c."""
     noise_power: float = Field(default=0.75, ge=0)
     """Power of a word's count, to which its probability as noise is proportional."""
+
+    belongs: ClassVar[dict[str, Belongs]] = dict.fromkeys(
+        ("negatives", "shared", "noise_power"),
+        Belongs("loss negative-sampling", lambda options: options.loss == "negative-sampling"),
+    )
 
 
 Options = Word2VecOptions

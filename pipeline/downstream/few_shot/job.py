@@ -61,6 +61,8 @@ class Config(JobConfig):
     models: list[str] = Field(default=[PRETRAINED, SCRATCH], min_length=1)
     """Networks: pretrained, scratch (its shape with random weights), or folders that `transformers` can open."""
 
+    belongs: ClassVar[dict[str, Belongs]] = {"orders": Belongs("2 or more shots", lambda job: max(job.shots) > 1)}
+
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, and a decoder where the recipe's network is among the models."""

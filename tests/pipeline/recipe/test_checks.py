@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
+from pydantic import Field
 
 from data_prep.errors import UserError
+from data_prep.settings import Belongs, Settings, without_effect
 from pipeline.recipe.load import load
 from training.objectives import OBJECTIVES
 
@@ -40,6 +43,61 @@ def test_an_objective_s_columns_are_there_or_the_recipe_is_refused(
     monkeypatch.setitem(OBJECTIVES, objective, replace(OBJECTIVES[objective], columns=columns))
     with nullcontext() if message is None else pytest.raises(UserError, match=re.escape(message)):
         load(recipe)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "message"),
+    [
+        ("t5", "compose.frame=eos", "compose.frame: eos: corruption.kind spans takes all tokens of a row for text"),
+        ("mass", "compose.kind=sop", "compose.kind: sop: corruption.kind mass is of rows of one text"),
+        ("bart", "compose.kind=nsp", "compose.kind: nsp: corruption.kind bart is of rows of one text"),
+    ],
+)
+def test_special_tokens_that_a_corruption_would_take_for_text_are_refused(
+    recipe: str, setting: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load(recipe, overrides=[setting])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "sentence"),
+    [
+        ("albert", ["corruption.p=0.5"], "corruption.p: 0.5 has no effect, as it belongs to lengths geometric"),
+        ("bart", ["corruption.unit=word", "corruption.mean_length=4.0"], "mean_length: 4.0 has no effect"),
+        ("bart", ["corruption.rate=0", "corruption.replace=masks"], "replace: masks has no effect"),
+        ("word2vec", ["objective.options.loss=hierarchical-softmax", "objective.options.negatives=9"],
+         "objective.options.negatives: 9 has no effect, as it belongs to loss negative-sampling"),
+        ("t5", ["train.betas=[0.5, 0.9]"], "train.betas: [0.5, 0.9] has no effect, as it belongs to optimizer adamw"),
+        ("t5", ["train.schedule=constant", "train.lr_end=0.1"], "train.lr_end: 0.1 has no effect"),
+        ("gpt", ["compose.short_probability=0.5"], "short_probability: 0.5 has no effect"),
+        ("bert", ["compose.whole_sentences=false"], "whole_sentences: false has no effect, as it"),
+        ("bert", ["order.temperature=0.5"], "order.temperature: 0.5 has no effect, as it belongs to several corpora"),
+        ("bigbird", ["network.config.attention_probs_dropout_prob=0.1"], "prob: 0.1 has no effect, as it belongs to "),
+        ("finetune", ["placement.workers=4"], "placement.workers: 4 has no effect on jobs"),
+    ],
+)  # fmt: skip
+def test_a_setting_without_effect_is_told(recipe: str, given: list[str], sentence: str) -> None:
+    remarks = [text for text in load(recipe, overrides=given).remarks() if "has no effect" in text]
+    assert len(remarks) == 1 and sentence in remarks[0]
+    remarks = [text for text in load(recipe).remarks() if "has no effect" in text]
+    assert remarks == []
+
+
+def test_settings_in_lists_and_tables_are_looked_at() -> None:
+    class Inner(Settings):
+        belongs: ClassVar = {"rate": Belongs("on", lambda inner: inner.on)}
+        rate: float = 1.0
+        on: bool = False
+
+    class Outer(Settings):
+        several: tuple[Inner, ...] = ()
+        named: dict[str, Inner] = Field(default_factory=dict)
+
+    given = Outer(several=(Inner(rate=2.0, on=True), Inner(rate=2.0)), named={"a": Inner(rate=3.0), "b": Inner()})
+    assert list(without_effect(given)) == [
+        "several.1.rate: 2.0 has no effect, as it belongs to on", "named.a.rate: 3.0 has no effect, as it belongs to on"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

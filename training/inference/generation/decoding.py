@@ -52,5 +52,9 @@ def problems(decoding: Decoding) -> Iterator[tuple[str, str]]:
         )
     if decoding.beams > 1 and decoding.stop:
         yield "stop", "beam search ends at [EOS] alone; leave out stop, or beams"
+    if decoding.beams == 1 and decoding.length_penalty != 1:
+        yield "length_penalty", f"{decoding.length_penalty:g} belongs to beams; give 2 or more, or leave it out"
     if not 0 <= decoding.seed < 1 << 63:
         yield "seed", f"{decoding.seed} does not lie between 0 and {(1 << 63) - 1}"
+    elif decoding.seed and not decoding.samples:
+        yield "seed", "nothing is drawn without temperature, top_k or top_p; give one of them, or leave it out"

@@ -15,6 +15,7 @@ Problem = tuple[str, str]
 FEWEST = 4  # tokens that an expert has room for, however few are to be routed
 UNLIMITED = 1 << 20  # tokens: expert_capacity of an exported config, more than any row needs
 STACKS = ("encoder", "decoder")
+_REPLACED = ("router_ignore_padding_tokens", "add_router_probs")
 
 
 class RoutingConfig(Settings):
@@ -44,6 +45,9 @@ def routing_problems(routing: RoutingConfig, network: NetworkConfig) -> Iterator
     if "expert_capacity" in config:
         text = "is the room of an expert in whatever row; here it follows from the tokens of a group"
         yield "network.config.expert_capacity", f"{text}: set objective.options.routing.capacity"
+    for name in _REPLACED:
+        if config.get(name):
+            yield f"network.config.{name}", "is of the library's router, and another is trained here; leave it out"
     if config.get("router_dtype", "float32") != "float32":
         yield (
             "network.config.router_dtype",

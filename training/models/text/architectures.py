@@ -275,6 +275,15 @@ def position_problems(
             )
 
 
+def without_effect(network: NetworkConfig) -> Iterator[Problem]:
+    """Settings of the network that its kind of attention does not use."""
+    line = architecture_of(network.architecture)
+    name = line.setting("attention_probs_dropout_prob")
+    if line.block_sparse and line.block_sparse.shape(network.config) and network.config.get(name):
+        text = f"{network.config[name]} has no effect, as it belongs to attention_type original_full"
+        yield f"network.config.{name}", text
+
+
 def _block_problems(network: NetworkConfig, lengths: Mapping[str, int]) -> Iterator[Problem]:
     """Rows that are too short for the network's blocks, or that its blocks do not divide."""
     sparse = architecture_of(network.architecture).block_sparse

@@ -198,6 +198,8 @@ def test_a_text_ends_before_what_it_is_to_stop_at(writer: Writer) -> None:
         ({"beams": 4, "temperature": 1.0}, "beams: beam search takes the likeliest"),
         ({"beams": 4, "stop": (".",)}, "stop: beam search ends at"),
         ({"seed": -1}, "seed: -1 does not lie between"),
+        ({"seed": 1}, "seed: nothing is drawn without temperature"),
+        ({"length_penalty": 0.6}, "length-penalty: 0.6 belongs to beams"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], text: str, writer: Writer) -> None:

@@ -29,6 +29,8 @@ def test_what_fits_has_no_problem() -> None:
     [
         ("network.config.expert_capacity", switch(expert_capacity=64)),
         ("network.config.router_dtype", switch(router_dtype="bfloat16")),
+        ("network.config.add_router_probs", switch(add_router_probs=True)),
+        ("network.config.router_ignore_padding_tokens", switch(router_ignore_padding_tokens=True)),
         ("network.config.num_experts", switch(num_experts=1)),
         ("network.config.router_aux_loss_coef", switch(router_aux_loss_coef=-0.1)),
         ("network.config.num_sparse_encoder_layers", switch(num_sparse_encoder_layers=3)),
