@@ -6,7 +6,7 @@ folders that `transformers` can open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,9 +17,9 @@ from data_prep.errors import UserError
 from data_prep.shards.rows import Ragged, Rows, Specials
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import specials_of
-from pipeline.downstream.config import Problem
 from pipeline.downstream.fine_tune.job import compared as names_of_others
 from pipeline.downstream.fine_tune.job import contents_of
+from pipeline.downstream.model_names import OWN, PRETRAINED, SCRATCH
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pipeline.stage import Context
     from training.inference.layers import LayeredEncoder
 
-PRETRAINED, SCRATCH = OWN = ("pretrained", "scratch")
-FROZEN = "frozen"
 LONGEST = 512
 """Tokens of a text, where neither job nor network says how many there may be."""
 
@@ -47,14 +45,6 @@ class Asks(Protocol):
 def compared(job: Asks) -> list[str]:
     """The models that are not of the recipe's own network (`pipeline.downstream`)."""
     return names_of_others(job)  # type: ignore[arg-type]
-
-
-def problems(job: Asks) -> Iterator[Problem]:
-    """Models that a job cannot ask."""
-    if FROZEN in job.models:
-        yield ".models", f"{FROZEN!r} is of fine-tuning, and here no network learns; name {PRETRAINED} instead"
-    if len(set(job.models)) < len(job.models):
-        yield ".models", "names a network twice"
 
 
 def settings(recipe: Any, job: Asks) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from data_prep.rng import key
 from data_prep.shards.order import permute
 from data_prep.tokens.cleaning import whole_text
 from pipeline.downstream.config import JobConfig, Problem, held_out_text_problems
-from pipeline.downstream.few_shot.job import OWN, PRETRAINED, SCRATCH
 from pipeline.downstream.fine_tune.job import contents_of
+from pipeline.downstream.model_names import OWN, PRETRAINED, SCRATCH, problems, slug
 from training.models.text.architectures import architecture_of, types_with
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Config(JobConfig):
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, held-out documents, and a decoder where the recipe's network is among the models."""
     yield from held_out_text_problems(recipe, job, job.split)
+    yield from problems(job.models)
     if set(OWN) & set(job.models) and not architecture_of(recipe.network.architecture).causal:
         text = f"{job.name!r} asks a network that predicts each token from those before it"
         yield "network.architecture", f"{text}; choose one of {types_with('causal')}, or leave the job out"
@@ -96,8 +97,9 @@ def run(
 
 def numbers(job: Config) -> Iterator[str]:
     """See `pipeline.downstream`."""
-    for name in (*(Path(model).name for model in job.models), "xz", "all-bytes-alike"):
-        yield from (f"bits_per_byte/{name}", f"nats_per_token/{name}")
+    models = [slug(model) for model in job.models]
+    yield from (f"bits_per_byte/{name}" for name in (*models, XZ, slug(UNIFORM)))
+    yield from (f"nats_per_token/{name}" for name in models)
 
 
 def documents(corpus: Corpus, num_bytes: int, seed: int, keep_lines: bool = False) -> list[str]:
@@ -125,7 +127,7 @@ def _report(job: Config, texts: list[str], likelihoods: Mapping[str, TextLikelih
         for name, of in likelihoods.items()
     ]  # fmt: skip
     rows += [[name, f"{bits:.3f}", "–", "–", "–"] for name, bits in beside.items()]
-    bits = {**{Path(name).name: of.bits_per_byte for name, of in likelihoods.items()}, **beside}
+    bits = {**{slug(name): of.bits_per_byte for name, of in likelihoods.items()}, **beside}
     figure, axes = new_axes(job.name, "bits per byte", "")
     axes.barh(list(bits)[::-1], list(bits.values())[::-1], color=COLOURS[0])
     save(figure, folder / BARS)
@@ -143,8 +145,8 @@ def _report(job: Config, texts: list[str], likelihoods: Mapping[str, TextLikelih
         figures=[Figure("bits per byte", BARS)],
         verdict=f"{first} needs {of_first:.3f} bits a byte, {order} than xz's {beside[XZ]:.3f}.",
         numbers={
-            **{f"bits_per_byte/{name.replace(' ', '-')}": value for name, value in bits.items()},
-            **{f"nats_per_token/{Path(name).name}": of.nats_per_token for name, of in likelihoods.items()},
+            **{f"bits_per_byte/{slug(name)}": value for name, value in bits.items()},
+            **{f"nats_per_token/{slug(name)}": of.nats_per_token for name, of in likelihoods.items()},
         },
         notes={"documents": len(texts), "bytes": len(whole)},
     )

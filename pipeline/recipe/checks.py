@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep import corruptions
 from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline import downstream
-from pipeline.downstream.fine_tune.job import OWN
+from pipeline.downstream.model_names import OWN
 from pipeline.gate import ENCODER
 from pipeline.recipe import start, suite
 from pipeline.recipe.slug import SLUG

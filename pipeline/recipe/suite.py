@@ -27,7 +27,7 @@ from data_prep.labelled.examples import TASKS, Task
 from data_prep.labelled.suite import SUITES, Suite, open_suite, read_suite
 from data_prep.settings import Settings
 from pipeline.downstream.fine_tune.checks import BASELINES
-from pipeline.downstream.fine_tune.job import PRETRAINED
+from pipeline.downstream.model_names import PRETRAINED
 
 if TYPE_CHECKING:
     from pipeline.recipe.recipe import Experiment

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from data_prep.errors import UserError
+from data_prep.settings import Belongs
 from pipeline.downstream.config import JobConfig, Problem, kind_problems
 from pipeline.downstream.few_shot import task_file
 from pipeline.downstream.fine_tune.job import contents_of
+from pipeline.downstream.model_names import OWN, PRETRAINED, SCRATCH, problems
 from training.models.text.architectures import architecture_of, types_with
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 READS = ("pretrained",)
-PRETRAINED, SCRATCH = OWN = ("pretrained", "scratch")  # models of the recipe's network
 
 
 class Config(JobConfig):
@@ -67,6 +68,7 @@ class Config(JobConfig):
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, and a decoder where the recipe's network is among the models."""
     yield from kind_problems(recipe, job, ("text",))
+    yield from problems(job.models)
     network = recipe.network if set(OWN) & set(job.models) else None
     if network is not None and not architecture_of(network.architecture).causal:
         text = f"{job.name!r} asks a network that writes on from a prompt, and {network.architecture!r} does not"

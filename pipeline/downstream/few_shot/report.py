@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.downstream.few_shot.job import PRETRAINED, SCRATCH, Config
+from pipeline.downstream.few_shot.job import Config
 from pipeline.downstream.few_shot.rules import ACC, WRITTEN
 from pipeline.downstream.few_shot.task_file import Question, TaskData
+from pipeline.downstream.model_names import PRETRAINED, SCRATCH, slug
 from pipeline.reports.data import COLOURS, new_axes, save
 from pipeline.reports.report import Figure, Report, Table
 
@@ -51,8 +52,8 @@ def build(
         figures=[Figure("accuracy by shots", CURVE)],
         verdict=_verdict(job, main, summaries, beside, rows),
         numbers={
-            **{f"{rule}/{_slug(model)}_{shots}": values[0] for (model, shots, rule), values in summaries.items()},
-            **{f"{main}/{_slug(name)}": value for name, value in beside.items()},
+            **{f"{rule}/{slug(model)}_{shots}": values[0] for (model, shots, rule), values in summaries.items()},
+            **{f"{main}/{slug(name)}": value for name, value in beside.items()},
         },
         licences=[data.task.licence],
         notes={"rows": rows, "train": len(data.train), "cells": [dict(cell) for cell in cells], "cut": cut},
@@ -206,7 +207,3 @@ def _or_dash(value: float | None) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _slug(model: str) -> str:
-    return Path(model).name.replace(" ", "-")

@@ -15,11 +15,12 @@ from data_prep.rng import key
 from data_prep.shards.order import permute
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.few_shot import rules
-from pipeline.downstream.few_shot.job import OWN, SCRATCH, Config, pool_of
+from pipeline.downstream.few_shot.job import Config, pool_of
 from pipeline.downstream.few_shot.prompts import context as context_of
 from pipeline.downstream.few_shot.prompts import in_order, shots_of
 from pipeline.downstream.few_shot.task_file import Question, TaskData
 from pipeline.downstream.finished import once
+from pipeline.downstream.model_names import OWN, SCRATCH
 from pipeline.stage import Context
 from training.distributed import choose_device
 from training.inference.generation.decoding import Decoding

@@ -21,9 +21,10 @@ from data_prep.settings import changed_default, identity
 from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL
-from pipeline.downstream import role_of
+from pipeline.downstream import model_names, role_of
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems
 from pipeline.downstream.fine_tune import checks
+from pipeline.downstream.model_names import FROZEN, OWN, PRETRAINED, SCRATCH
 from pipeline.fingerprint import digest, file_digest
 from pipeline.gate import ENCODER
 from training.hardware import resolve_precision
@@ -41,7 +42,6 @@ SUBMISSION = "submission"  # the folder of files for test servers
 READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
 WRITTEN = "text-to-text"  # the task whose answers are texts
-PRETRAINED, SCRATCH, FROZEN = OWN = ("pretrained", "scratch", "frozen")  # models of the recipe's network
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
 _ATTRIBUTED = ("classification", "regression", "choice")  # tasks with one answer to a row
 _ADDED = (
@@ -160,8 +160,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield ".layer_decay", f"is of encoders, and task is {job.task}; set it to 1.0"
     if job.written and FROZEN in job.models:
         yield ".models", f"{FROZEN} trains a linear layer, and {WRITTEN} has none; leave it out"
-    for name in set(job.models) & set(job.baselines):
-        yield ".models", f"{name!r} is one of baselines, too; give that network another name"
+    yield from model_names.problems(job.models, job.baselines, trains=True)
     for name in ("submission", "attributions") if PRETRAINED not in job.models else ():
         if getattr(job, name):
             yield f".{name}", f"is of the network {PRETRAINED}, which models leaves out"
@@ -225,10 +224,10 @@ def numbers(job: Config) -> Iterator[str]:
     metrics = ("F1", "accuracy") if job.task == "tagging" else ("accuracy",)  # what the tags are is not known yet
     if job.data.is_task:
         metrics = ("*",)
-    models = [*(Path(model).name for model in job.models), *job.baselines]
+    names = [*map(model_names.slug, job.models), *job.baselines]
     for labels in job.labels:
         count = "*" if labels is None else labels  # how many there are is not known yet
-        yield from (f"{metric}/{model}_{count}" for metric in metrics for model in models)
+        yield from (f"{metric}/{model}_{count}" for metric in metrics for model in names)
         yield f"difference/*_{count}"
         yield f"padding/*_{count}"
 

@@ -22,11 +22,12 @@ from pipeline.downstream.fine_tune import exported, metrics, submission
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
-from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, OWN, PRETRAINED, SCRATCH, Config
+from pipeline.downstream.fine_tune.job import FINE_TUNED, Config
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, num_weights, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
 from pipeline.downstream.finished import once
 from pipeline.downstream.labelled_scores import named_as
+from pipeline.downstream.model_names import FROZEN, OWN, PRETRAINED, SCRATCH
 from pipeline.stage import Context
 from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable

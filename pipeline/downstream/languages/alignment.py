@@ -22,11 +22,12 @@ from pydantic import Field, model_validator
 
 from data_prep.errors import choices
 from data_prep.tokens.cleaning import Cleaning
-from pipeline.downstream import frozen_models
+from pipeline.downstream import frozen_models, model_names
 from pipeline.downstream.config import JobConfig, Problem, kind_problems
-from pipeline.downstream.frozen_models import PRETRAINED, SCRATCH, compared
+from pipeline.downstream.frozen_models import compared
 from pipeline.downstream.languages import parallel
 from pipeline.downstream.languages.parallel import ParallelConfig
+from pipeline.downstream.model_names import PRETRAINED, SCRATCH
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -79,7 +80,7 @@ class Config(JobConfig):
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, and known models and baselines."""
     yield from kind_problems(recipe, job, ("text",))
-    yield from frozen_models.problems(job)
+    yield from model_names.problems(job.models)
     for index, name in enumerate(job.baselines):
         if name not in BASELINES:
             yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; {choices(name, BASELINES)}"

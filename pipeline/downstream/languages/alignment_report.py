@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.downstream.frozen_models import OWN, PRETRAINED, FrozenModels
+from pipeline.downstream.frozen_models import FrozenModels
 from pipeline.downstream.languages.alignment import Config
 from pipeline.downstream.languages.alignment_trials import CHANCE, NO_LAYER, ModelScores, Score
 from pipeline.downstream.languages.parallel import Parallel
+from pipeline.downstream.model_names import PRETRAINED, slug
 from pipeline.reports.data import COLOURS, new_axes, save
 from pipeline.reports.report import Figure, Report, Table
 
@@ -232,7 +233,7 @@ def _numbers(results: _Results) -> Iterator[tuple[str, float]]:
         "top1": lambda mean: max(mean.top1, mean.top1_centred),
     }
     for unit, of, means in results:
-        name = of.model if of.model in OWN else Path(of.model).name
+        name = slug(of.model)
         for measure, value in measures.items():
             yield f"{unit}/{measure}/{name}_best", value(_best(means))
             if of.kind == "network":

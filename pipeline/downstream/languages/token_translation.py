@@ -27,11 +27,12 @@ from pydantic import Field
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, read_json
 from data_prep.tokens.cleaning import Cleaning
-from pipeline.downstream import frozen_models
+from pipeline.downstream import frozen_models, model_names
 from pipeline.downstream.config import JobConfig, Problem, kind_problems
-from pipeline.downstream.frozen_models import PRETRAINED, SCRATCH, compared
+from pipeline.downstream.frozen_models import compared
 from pipeline.downstream.languages import parallel
 from pipeline.downstream.languages.parallel import Parallel, ParallelConfig
+from pipeline.downstream.model_names import PRETRAINED, SCRATCH
 from training.models.text.architectures import architecture_in, architecture_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Config(JobConfig):
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, and a masked language model where the recipe's network is among the models."""
     yield from kind_problems(recipe, job, ("text",))
-    yield from frozen_models.problems(job)
+    yield from model_names.problems(job.models)
     if SCRATCH in job.models:
         yield ".models", f"{SCRATCH} has not learned to fill gaps; leave it out"
     if any(alpha <= 0 for alpha in job.alphas):

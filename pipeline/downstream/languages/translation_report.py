@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.downstream.frozen_models import OWN, PRETRAINED, FrozenModels
+from pipeline.downstream.frozen_models import FrozenModels
 from pipeline.downstream.languages.parallel import Parallel
 from pipeline.downstream.languages.token_translation import Config
 from pipeline.downstream.languages.translation_trials import (
@@ -18,6 +18,7 @@ from pipeline.downstream.languages.translation_trials import (
     Measures,
     ModelCells,
 )
+from pipeline.downstream.model_names import PRETRAINED, slug
 from pipeline.reports.data import COLOURS, new_axes, save
 from pipeline.reports.report import Figure, Report, Table
 
@@ -112,7 +113,7 @@ def _examples(models: Sequence[ModelCells], titles: dict[str, str]) -> Iterator[
 
 def _figures(of: ModelCells, title: str, job: Config, folder: Path) -> Iterator[Figure]:
     """Share converted and BLEU-1 by layer, a line for each α."""
-    slug = of.model if of.model in OWN else Path(of.model).name
+    name_in_files = slug(of.model)
     layers = sorted({cell.layer for cell in of.cells if cell.how == SHIFTED})
     for measure, name in (("converted", "share of tokens converted"), ("bleu1", "BLEU-1 without brevity penalty")):
         figure, axes = new_axes(f"{title}: {name}", "layer whose vectors are moved (0: embeddings)", name)
@@ -128,7 +129,7 @@ def _figures(of: ModelCells, title: str, job: Config, folder: Path) -> Iterator[
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=3)
-        file = f"{measure}-{slug}.png"
+        file = f"{measure}-{name_in_files}.png"
         save(figure, folder / file)
         yield Figure(f"{title}: {name}, by layer", file)
 
@@ -165,7 +166,7 @@ def _verdict(of: ModelCells, title: str) -> str:
 
 def _numbers(models: Sequence[ModelCells]) -> Iterator[tuple[str, float]]:
     for of in models:
-        name = of.model if of.model in OWN else Path(of.model).name
+        name = slug(of.model)
         place = _best(of)
         for how, measures in ((name, _mean(of, SHIFTED, *place)), (f"{name}_random", _mean(of, RANDOM, *place)),
                               (f"{name}_copied", _mean(of, COPIED))):  # fmt: skip

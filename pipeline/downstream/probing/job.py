@@ -26,11 +26,12 @@ from data_prep.labelled.examples import Task
 from data_prep.labelled.files import LabelledConfig, load
 from data_prep.settings import identity
 from data_prep.tokens.cleaning import Cleaning
-from pipeline.downstream import frozen_models
+from pipeline.downstream import frozen_models, model_names
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems
 from pipeline.downstream.fine_tune import checks
 from pipeline.downstream.fine_tune.checks import BASELINES, HAS
-from pipeline.downstream.frozen_models import PRETRAINED, SCRATCH, compared
+from pipeline.downstream.frozen_models import compared
+from pipeline.downstream.model_names import PRETRAINED, SCRATCH
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -97,14 +98,12 @@ class Config(JobConfig):
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, known models and baselines, and enough positions."""
     yield from kind_problems(recipe, job, ("text",))
-    yield from frozen_models.problems(job)
+    yield from model_names.problems(job.models, job.baselines)
     yield from length_problems(recipe, job, job.length)
     known = [name for task in PROBED for name in BASELINES[task]]
     for index, name in enumerate(job.baselines):
         if name not in known:
             yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; {choices(name, known)}"
-        if name in job.models:
-            yield ".models", f"{name!r} is one of baselines, too; give that network another name"
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from data_prep.labelled.examples import Labelled
 from pipeline.downstream.fine_tune import metrics
-from pipeline.downstream.frozen_models import OWN, PRETRAINED, FrozenModels
+from pipeline.downstream.frozen_models import FrozenModels
+from pipeline.downstream.model_names import PRETRAINED, slug
 from pipeline.downstream.probing.job import Config
 from pipeline.downstream.probing.trials import ModelProbes, Probe
 from pipeline.reports.data import COLOURS, new_axes, save
@@ -213,7 +214,7 @@ def _numbers(
     metric: str, layers: Mapping[str, Sequence[_Layer]], baselines: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, float]]:
     for model, of in layers.items():
-        name = model if model in OWN else Path(model).name
+        name = slug(model)
         for layer, which in ((chosen(of), "best"), (of[-1], "last")):
             yield f"{metric}/{name}_{which}", statistics.fmean(layer.test)
             if layer.selectivity:

@@ -14,7 +14,7 @@ from data_prep.corpus.documents import CorpusDocument
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream import perplexity
-from pipeline.downstream.perplexity import Config, documents, needs, run
+from pipeline.downstream.perplexity import Config, documents, needs, numbers, run
 from pipeline.recipe.load import load
 from pipeline.reports.report import write
 from pipeline.stage import Context
@@ -60,6 +60,7 @@ def test_the_report_says_what_the_documents_cost(tmp_path: Path, monkeypatch: py
     whole_report(Artifact("job-1", out, manifest))
     nats = -sum(likelihood.log_likelihood for likelihood in Likelihood(writers.opened(folder)).texts(TEXTS))
     wanted = nats / math.log(2) / sum(len(text.encode()) for text in TEXTS)
+    assert set(report.numbers) == set(numbers(Config.model_validate(JOB)))
     assert report.numbers["bits_per_byte/pretrained"] == pytest.approx(wanted)
     assert report.numbers["bits_per_byte/scratch"] != pytest.approx(wanted, rel=1e-3)
     raw = "\n".join(documents(DOCUMENTS, 10**6, 0)).encode()  # type: ignore[arg-type]

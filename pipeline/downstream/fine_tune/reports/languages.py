@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.labelled.examples import Example, Labelled
-from pipeline.downstream.fine_tune.job import OWN, PRETRAINED, SCRATCH
+from pipeline.downstream.model_names import OWN, PRETRAINED, SCRATCH
 from pipeline.reports.report import Report, Table
 
 NONE = "–"

@@ -13,9 +13,10 @@ from pipeline import gate
 from pipeline.artifact import MODEL
 from pipeline.downstream import labelled_scores, predictions_file
 from pipeline.downstream.fine_tune.examples import some
-from pipeline.downstream.fine_tune.job import FINE_TUNED, FROZEN, PRETRAINED, SCRATCH, Config
+from pipeline.downstream.fine_tune.job import FINE_TUNED, Config
 from pipeline.downstream.fine_tune.metrics import main_metric
 from pipeline.downstream.fine_tune.reports import languages, protocol
+from pipeline.downstream.model_names import FROZEN, PRETRAINED, SCRATCH, slug
 from pipeline.gate import ENCODER, Candidate
 from pipeline.reports import data as figures
 from pipeline.reports.report import Figure, Report, Table
@@ -238,17 +239,15 @@ def _beside_others(job: Config, cells: Sequence[dict[str, Any]], paired: Sequenc
 
 def _numbers(metric: str, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Every model's mean at every number of labels, and the paired differences."""
-    numbers = {f"{metric}/{_slug(cell['model'])}_{cell['labels']}": cell["mean"] for cell in cells}
+    numbers = {f"{metric}/{slug(cell['model'])}_{cell['labels']}": cell["mean"] for cell in cells}
     for cell in cells:
         of_parts = [name for name in cell.get("all", [{}])[0] if name.startswith(f"{metric}/")]
         for name in of_parts:
-            numbers[f"{name}/{_slug(cell['model'])}_{cell['labels']}"] = statistics.fmean(
-                of[name] for of in cell["all"]
-            )
+            numbers[f"{name}/{slug(cell['model'])}_{cell['labels']}"] = statistics.fmean(of[name] for of in cell["all"])
         if cell.get("padding") is not None:
-            numbers[f"padding/{_slug(cell['model'])}_{cell['labels']}"] = cell["padding"]
+            numbers[f"padding/{slug(cell['model'])}_{cell['labels']}"] = cell["padding"]
     for pair in paired:
-        name = f"{_slug(pair['model'])}_minus_{_slug(pair['other'])}_{pair['labels']}"
+        name = f"{slug(pair['model'])}_minus_{slug(pair['other'])}_{pair['labels']}"
         numbers[f"difference/{name}"] = pair["mean"]
     return numbers
 
@@ -284,7 +283,3 @@ def _candidates(
     }
     own = replace(encoder, kind=gate.FINE_TUNED, role="", path=FINE_TUNED, evaluation=of_data, name=job.name)
     return [encoder, own]
-
-
-def _slug(model: str) -> str:
-    return Path(model).name.replace(" ", "-")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.downstream.fine_tune.job import PRETRAINED, SCRATCH
 from pipeline.downstream.fine_tune.reports import languages
 from pipeline.downstream.metrics.suite import GLUE, SuiteScore, glue_score, suite_score
+from pipeline.downstream.model_names import PRETRAINED, SCRATCH
 from pipeline.reports.report import Report, Table
 
 NONE = "–"
