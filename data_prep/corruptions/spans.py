@@ -1,13 +1,14 @@
 """Span corruption (T5: Raffel et al. 2019, arXiv:1910.10683, section 3.1.4, and `random_spans_noise_mask` of its code).
 
     x    thank you for inviting me to your party last week
-    x′   thank you <extra_id_0> me to your party <extra_id_1> week </s>
-    x″   <extra_id_0> for inviting <extra_id_1> last </s>
+    x′   thank you <extra_id_0> me to your party <extra_id_1> </s>
+    x″   <extra_id_0> for inviting <extra_id_1> last week </s>
 
 Of L tokens, noise = clip(round(rate · L), 1, L − 1) are removed, in max(1, round(noise / mean_length)) spans; halves
-are rounded to even. Text and noise alternate, text first; all ways to cut the noise into that number of spans, and the
-text into the same number of parts, are equally likely. Sentinels are used in the order of `Specials.sentinels`, and
-there is none at the end of x″. A row of one token is unchanged.
+are rounded to even. Text and noise alternate, text first and noise last; all ways to cut the noise into that number of
+spans, and the text into the same number of parts, are equally likely. Sentinels are used in the order of
+`Specials.sentinels`, and there is none at the end of x″. A row of one token is unchanged. All tokens of a row are text,
+so it must have no special ones around it.
 """
 
 from __future__ import annotations
