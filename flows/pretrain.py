@@ -90,7 +90,8 @@ _session: ContextVar[Session] = ContextVar("session")
 def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
     """Run a recipe, by name or path, at a scale, with `path.to.key=value` settings.
 
-    A deployment sets up its own session; `run` prepares one.
+    A deployment sets up its own session, and first trains the networks that the recipe names and that are not stored;
+    `run` prepares one.
     """
     session = _session.get(None)
     if session is not None:
@@ -99,9 +100,15 @@ def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None =
     prepare(home.prefect)
     settings = settings or []
     loaded = load(recipe, scale, settings)
+    for earlier in starting.to_train(loaded, settings, home):
+        _carry_out_in(Session(home, earlier))
     if network := starting.stored_settings(loaded, settings, home):
         loaded = load(recipe, scale, [*settings, *network])
-    session = Session(home, loaded)
+    return _carry_out_in(Session(home, loaded))
+
+
+def _carry_out_in(session: Session) -> dict[str, Any]:
+    """Make all nodes of a session, which is the one that stages find."""
     token = _session.set(session)
     try:
         return _carry_out_all(session)

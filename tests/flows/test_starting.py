@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.sources import networks
-from flows import commands, starting
+from flows import commands, pretrain, starting
 from pipeline import dag
 from pipeline.artifact import MODEL
 from pipeline.home import Home
@@ -45,6 +45,15 @@ def goes_on(folder: Path, other: Path) -> Path:
     return path
 
 
+def pretrained(home: Home, recipe: Any) -> Any:
+    """The artifact of a recipe's network, with all that it is made from."""
+    store, artifacts = home.store(), {}
+    for node in dag.nodes(recipe, home.downloads)[:4]:
+        context = Context(downloads=home.downloads, placement=recipe.placement.model_dump(mode="json"))
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
+    return artifacts["pretrain"]
+
+
 def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_path: Path) -> None:
     other = tiny_predictions.recipe(tmp_path, "masked", steps=6)
     path = goes_on(tmp_path, other)
@@ -57,11 +66,7 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
 
     def make(earlier: Any, name: str) -> Any:
         asked.append((earlier.name, name, earlier.downstream))
-        store, artifacts = home.store(), {}
-        for node in dag.nodes(earlier, home.downloads)[:4]:
-            context = Context(downloads=home.downloads, placement=earlier.placement.model_dump(mode="json"))
-            artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
-        return SimpleNamespace(stages={"pretrain": SimpleNamespace(path=str(artifacts["pretrain"].path))})
+        return SimpleNamespace(stages={"pretrain": SimpleNamespace(path=str(pretrained(home, earlier).path))})
 
     settings = starting.made_settings(recipe, ("placement.threads=1",), home, make)
     assert asked == [("tiny-masked", str(other), [])]
@@ -88,6 +93,23 @@ def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_p
         starting.asked_settings(str(path), "nothing-of-that-name")
     evaluated = load("finetune", None, [*starting.asked_settings("finetune", start.folder), SHORT])
     assert isinstance(evaluated, Evaluation) and evaluated.init.folder == start.folder and evaluated.init.model is None
+
+
+def test_a_deployment_trains_it_first(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carried_out: list[Any] = []
+
+    def carry_out_all(session: Any) -> dict[str, Any]:
+        carried_out.append(session.recipe)
+        if session.recipe.name == "tiny-masked":
+            pretrained(home, session.recipe)
+        return {"recipe": session.recipe.name}
+
+    monkeypatch.setattr(pretrain, "prepare", lambda _: None)
+    monkeypatch.setattr(pretrain, "_carry_out_all", carry_out_all)
+    path = goes_on(tmp_path, tiny_predictions.recipe(tmp_path, "masked", steps=6))
+    assert pretrain.pretrain.fn(str(path)) == {"recipe": "goes-on"}
+    assert [recipe.name for recipe in carried_out] == ["tiny-masked", "goes-on"]
+    assert carried_out[0].downstream == [] and Path(carried_out[1].train.start.folder).name == MODEL
 
 
 def test_a_plan_begins_with_what_is_trained_first(

@@ -141,7 +141,7 @@ class RulesConfig(_Section):
     """Reject documents by Gopher's tests of quality and repetition; {} for the published ones."""
     c4: C4Config | None = None
     """Drop lines and reject documents as C4 did; {} for the published rules but for two that need more: a file of
-    bad_words, and English alone, which is `language: {languages: [en], min_probability: 0.99}` (C4 asked langdetect)."""
+    bad_words, and English alone, `language: {languages: [en], min_probability: 0.99}` (C4 asked langdetect)."""
     max_characters: Annotated[int, Field(ge=1)] | None = None
     """Reject documents with more characters."""
     decontamination: DecontaminationConfig | None = None

@@ -4,9 +4,9 @@
     words       <S>    unhappy        cats     </S>
     slots       258, the word's bytes (of 50 slots, 48 are theirs), 259, then 260: padding.  <S> is 256, </S> is 257
 
-A word that is one piece has that piece's id; any other is the unknown word, and still spelt by its own bytes. Only a word
-with a character that no piece has comes from the tokenizer as [UNK], and is spelt so; how many characters of the text
-are unknown is a finding of every run (`data_prep.text.findings`).
+A word that is one piece has that piece's id; any other is the unknown word, and still spelt by its own bytes. Only a
+word with a character that no piece has comes from the tokenizer as [UNK], and is spelt so; how many characters of the
+text are unknown is a finding of every run (`data_prep.text.findings`).
 """
 
 from __future__ import annotations
