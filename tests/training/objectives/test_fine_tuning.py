@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
-from data_prep.shards.rows import Ragged, Rows, take
+from data_prep.shards.rows import Ragged, Rows, ragged, take
 from tests.training.objectives.test_masked_frames import NETWORK as FRAMES
 from training import objectives
 from training.config import ObjectiveConfig, OrderConfig, TrainConfig
@@ -253,21 +253,67 @@ def test_steps_of_lower_layers_are_smaller() -> None:
     assert moved["encoder.embeddings.word_embeddings.weight"] / sizes[0] == pytest.approx(0.1, rel=0.05)
 
 
-def test_frames_of_sound_are_classified_by_the_same_objective(tmp_path: Path) -> None:
-    facts = DataFacts("sound", ("input",), (BANDS,), 50)
+@pytest.fixture(scope="module")
+def of_frames(tmp_path_factory: pytest.TempPathFactory) -> TaskEncoder:
+    """An encoder of frames, as it is opened from what its training wrote."""
+    facts, folder = DataFacts("sound", ("input",), (BANDS,), 50), tmp_path_factory.mktemp("frames")
     objective: Any = objectives.build(ObjectiveConfig(name="masked-frames"), {"model": FRAMES}, facts, "cpu")
-    objective.export(tmp_path, [])
-    trainable: TaskEncoder = open_trainable(tmp_path)
+    objective.export(folder, [])
+    return open_trainable(folder)
+
+
+def frames() -> Rows:
+    """Three rows of frames with the truth of every head but choice."""
     random = np.random.default_rng(0)
-    frames = Ragged.from_rows([random.normal(size=(n, BANDS)) for n in (5, 9, 3)], np.float32)
-    everything: Rows = {"input": frames, "label": np.array([0, 1, 1])}
-    for pooling in ("mean", "cls"):
-        built = FineTuning(trainable.copied(), "class", 2, pooling, dropout=0.0)  # type: ignore[arg-type]
-        together = built.scores(everything).values
-        alone = [built.scores(take(everything, np.array([row]))).values[0] for row in range(3)]
-        np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
-        before, after = learned(built, everything, 40)
-        assert after < 0.5 * before
-    assert FineTuning(trainable, "class", 2, layer_decay=0.5).network.rate_shares["encoder.network.project.weight"] < 1
-    fresh = trainable.from_random_weights()
-    assert not torch.equal(next(fresh.network.parameters()), next(trainable.network.parameters()))
+    return {
+        "input": Ragged.from_rows([random.normal(size=(length, BANDS)) for length in (5, 9, 3)], np.float32),
+        "label": np.array([0, 1, 1]),
+        "value": np.array([0.5, -1.0, 2.0]),
+        "target_positions": Ragged.from_rows([[1, 2], [1, 5, 8], [2]], np.int64),
+        "target_ids": Ragged.from_rows([[0, 1], [1, 0, 1], [1]], np.int64),
+        "start": np.array([1, 7, 0]),
+        "end": np.array([3, 8, 0]),
+    }
+
+
+def choices_of_frames() -> Rows:
+    """The choices of `choices`, of frames."""
+    columns, random = choices(), np.random.default_rng(0)
+    length = len(ragged(columns, "input").values)
+    values = random.normal(size=(length, BANDS)).astype(np.float32)
+    return {
+        "input": Ragged(values, ragged(columns, "input").offsets),
+        "choice": columns["choice"],
+        "label": columns["label"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("head", "pooling", "lengths", "outputs"),
+    [
+        ("class", "cls", [1, 1, 1], 2), ("class", "mean", [1, 1, 1], 2), ("score", "last", [1, 1, 1], 1),
+        ("tags", "cls", [2, 3, 1], 2), ("choice", "mean", [2, 3, 1], 1), ("answer", "cls", [5, 9, 3], 2),
+    ],
+)  # fmt: skip
+def test_every_head_learns_from_frames_of_sound(
+    of_frames: TaskEncoder, head: Any, pooling: Any, lengths: list[int], outputs: int
+) -> None:
+    torch.manual_seed(0)
+    everything = choices_of_frames() if head == "choice" else frames()
+    built = FineTuning(of_frames.copied(), head, 2, pooling, dropout=0.0)
+    together = built.scores(everything)
+    assert together.lengths.tolist() == lengths and together.item == (outputs,) and np.ptp(together.values) > 0
+    alone = [built.scores(take(everything, np.array([row]))).values for row in range(3)]
+    np.testing.assert_allclose(together.values, np.concatenate(alone), atol=1e-5)
+    weights = {name: tensor.clone() for name, tensor in built.network.state_dict().items()}
+    before, after = learned(built, everything, 40)
+    assert math.isfinite(before) and after < 0.5 * before
+    for name in ("classifier.weight", "encoder.network.project.weight"):
+        assert not torch.equal(built.network.state_dict()[name], weights[name]), name
+
+
+def test_an_encoder_of_frames_has_layers_and_a_shape_to_draw(of_frames: TaskEncoder) -> None:
+    shares = FineTuning(of_frames.copied(), "class", 2, layer_decay=0.5).network.rate_shares
+    assert shares["encoder.network.project.weight"] < 1
+    fresh = of_frames.from_random_weights()
+    assert not torch.equal(next(fresh.network.parameters()), next(of_frames.network.parameters()))
