@@ -59,6 +59,8 @@ class SuiteFile(Settings):
     """What it is."""
     average: Average = ""
     """What its own score is, if it has one: the mean over tasks, or that of GLUE's leaderboard."""
+    lacks: list[str] = Field(default=[])
+    """Tasks that its own score is of, too, and that are not here."""
     source: str = ""
     """Where its data are to be had."""
     common: dict[str, Any] = Field(default={})
@@ -74,7 +76,7 @@ class Suite:
     """A suite and what a folder has of it.
 
     tasks: those with rows to score, with the files that are there. missing: the files of the others. absent: files that
-    tasks do without, by task. average: see `SuiteFile`.
+    tasks do without, by task. average, lacks: see `SuiteFile`.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Suite:
     published: tuple[Published, ...]
     metrics: dict[str, list[str]]
     """Names of the metrics of all tasks, those that are missing among them."""
+    lacks: tuple[str, ...] = ()
     source: str = ""
 
     def load(self, task: str, cleaning: Cleaning | None = None) -> Labelled:
@@ -146,6 +149,7 @@ def open_suite(name_or_path: str, folder: Path) -> Suite:
         absent,
         tuple(suite.published),
         metrics,
+        tuple(suite.lacks),
         suite.source,
     )
 

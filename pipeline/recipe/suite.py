@@ -208,6 +208,7 @@ def described(recipe: Experiment) -> dict[str, Any]:
         "name": suite.name,
         "about": suite.about,
         "average": suite.average,
+        **({"lacks": list(suite.lacks)} if suite.lacks else {}),
         "published": [row.model_dump(mode="json") for row in suite.published],
         "missing": list(suite.missing),
         "metrics": suite.metrics,

@@ -36,7 +36,7 @@ class Column:
 def build(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Report:
     """The report of a suite whose jobs have these reports.
 
-    about: name, about, source, average, published, missing, tasks (by job) and metrics (by task), as
+    about: name, about, source, average, lacks, published, missing, tasks (by job) and metrics (by task), as
     `pipeline.stages.report` has them in its config, and perhaps encoders (`languages.table`). Where tasks are learned
     or tested in several languages, the first table is by language.
     """
@@ -120,6 +120,7 @@ def _scorer(
         return lambda values, seeds: glue_score(values, splits, seeds)
     if about["average"] == "tasks":
         metrics = {task: _counted(names) for task, names in about["metrics"].items()}
+        metrics |= {task: [] for task in about.get("lacks", ())}
         return lambda values, seeds: suite_score(about["name"], metrics, values, splits, seeds)
     return None
 

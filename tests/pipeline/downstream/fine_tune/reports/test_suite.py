@@ -129,6 +129,8 @@ def test_a_suite_without_a_score_of_its_own_has_none() -> None:
     )
     one = suite.build(about(average="tasks", name="mine"), {"cola": job("cola")})
     assert one.numbers["mine/pretrained"] == pytest.approx(55.0) and "1 of 9 tasks of mine" in one.verdict
+    more = suite.build(about(average="tasks", name="mine", lacks=["chid", "c3"]), {"cola": job("cola")})
+    assert more.numbers == one.numbers and "1 of 11 tasks of mine" in more.verdict and "wnli, chid, c3." in more.verdict
 
 
 def test_questions_are_counted_by_exact_match_and_f1() -> None:
