@@ -27,6 +27,7 @@ from data_prep.rng import absorb, key
 SLOTS = 1000  # per cycle: mixing weights are exact to 1 / SLOTS
 MIN_BITS = np.uint64(6)  # smaller networks do not reach all permutations equally often
 MOST_TABLES = 16  # maximum number of smallest networks that are tabulated
+TOGETHER = 1024  # samples that are located at once and kept, as a call takes a millisecond however few they are
 ROUNDS = 8  # of the Feistel network; even, so that its halves end up in their original places
 
 
@@ -166,10 +167,26 @@ class Order:
         self.quotas = quotas([corpus.weight for corpus in self.corpora])
         self._slots_key = key(seed, "order.slots")
         self._keys = [key(seed, "order.rows", corpus.name) for corpus in self.corpora]
+        self._kept: dict[int, Location] = {}  # of the last samples, by their number divided by TOGETHER
 
     def locate(self, samples: ArrayLike) -> Location:
         """Corpus, epoch and row of each sample number; `samples`: [B] int64, each ≥ 0."""
         samples = np.atleast_1d(np.asarray(samples, np.int64))
+        if not 0 < len(samples) < TOGETHER:
+            return self._located(samples)
+        first, last = int(samples.min()) // TOGETHER, int(samples.max()) // TOGETHER
+        if last > first + 1:
+            return self._located(samples)
+        kept = self._kept
+        self._kept = {
+            number: kept[number] if number in kept else self._located(np.arange(TOGETHER) + number * TOGETHER)
+            for number in range(first, last + 1)
+        }
+        parts = zip(*self._kept.values(), strict=True)
+        return Location(*(np.concatenate(part)[samples - first * TOGETHER] for part in parts))
+
+    def _located(self, samples: np.ndarray) -> Location:
+        """As `locate`, computed anew."""
         if len(self.corpora) == 1:
             corpus, counter = np.zeros(len(samples), np.int64), samples
         else:

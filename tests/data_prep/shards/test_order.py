@@ -54,6 +54,17 @@ def test_permute_refuses_what_is_outside(i, n):
         permute(i, n, 1)
 
 
+@given(st.integers(1, 5000), st.lists(st.integers(0, 6 * order.TOGETHER), min_size=1, max_size=40), st.data())
+def test_samples_are_where_they_are_alone(rows, begins, data):
+    """Whatever was located before, in one piece or several, forwards or back, near or far apart."""
+    mixture = Order([OrderCorpus("a", rows), OrderCorpus("b", 7)], 5)
+    for begin in begins:
+        length = data.draw(st.sampled_from([1, 3, 104, order.TOGETHER - 1, order.TOGETHER, order.TOGETHER + 1]))
+        samples = np.append(np.arange(begin, begin + length)[::-1], data.draw(st.integers(0, 9 * order.TOGETHER)))
+        for kept, anew in zip(mixture.locate(samples), mixture._located(samples), strict=True):
+            assert (kept == anew).all()
+
+
 def test_order_is_pinned():
     assert single(10, block=2, window=2).locate(np.arange(20)).row.tolist() == [
         8,
