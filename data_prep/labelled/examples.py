@@ -54,6 +54,8 @@ class Example:
     """Rows of a split that are reported apart, such as `matched`."""
     place: str = ""
     """File and line, such as `dev.tsv:12`."""
+    submit: str = ""
+    """The file of predictions that a test server asks for, of rows without answers."""
 
 
 @dataclass(frozen=True)

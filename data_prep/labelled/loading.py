@@ -142,7 +142,7 @@ class _Reader:
 
     def drafts(self, part: Part) -> Iterator[Draft]:
         columns = self._columns(part)
-        names = [*columns.names, *filter(None, (self.task.id,)), *part.only]
+        names = [*columns.names, *filter(None, (id_column(self.task, part),)), *part.only]
         count = 0
         for row in _read(self.task, part, self.split, self.folder, names, self.reading):
             count += 1
@@ -189,14 +189,20 @@ class _Reader:
         if language and language not in row.fields and not _LANGUAGE.fullmatch(language):
             problem = f"{language!r} is neither a column nor the code of a language, such as en or zh-TW"
             raise UserError(f"{row.where}: language: {problem}; it has {', '.join(row.fields)}")
-        own_id = self.task.id or (squad.ID if (part.layout or self.task.layout) == "squad" else "")
+        own_id = id_column(self.task, part)
         draft.content.update(
             id=as_text(row.where, own_id, value_of(row, own_id, self.name)) if own_id else row.place,
             language=str(row.fields.get(language, language)),
             part=part.part,
             place=row.place,
+            submit=part.submit,
         )
         return draft
+
+
+def id_column(task: TaskFile, part: Part) -> str:
+    """The column that names rows; empty: file and line do."""
+    return (task.id if part.id is None else part.id) or (squad.ID if (part.layout or task.layout) == "squad" else "")
 
 
 def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None:
@@ -244,7 +250,8 @@ def _examples(drafts: list[Draft], labels: list[str]) -> list[Example]:
 
 
 def _unique_ids(drafts: dict[str, list[Draft]], reading: Reading, name: str) -> None:
-    """Refuse ids of scored rows that others of the split have, too; in train, those are counted and get a number."""
+    """Refuse ids of scored rows that others of the split have, too; in predict they are counted, and in train they get
+    a number."""
     for split, of_split in drafts.items():
         first: dict[tuple[str, str, str], tuple[str, int]] = {}
         for content, _ in of_split:
@@ -253,6 +260,9 @@ def _unique_ids(drafts: dict[str, list[Draft]], reading: Reading, name: str) -> 
                 first[key] = (content["place"], 1)
                 continue
             place, count = first[key]
+            if split == "predict":
+                reading.add("rows of predict with the id of another", content["place"])
+                continue
             if split != "train":
                 own = f"{content['place']} has the id {content['id']!r}"
                 raise UserError(f"{name}: {own}, which {place} of {split} has, too; give each row its own")

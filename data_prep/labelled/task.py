@@ -35,6 +35,7 @@ from data_prep.sources.written import Delimiter, Encoding
 LARGEST = 1 << 20  # bytes of a task file
 Layout = Literal["table", "squad", "tokens", "hub"]
 SPLIT_NAMES = ("train", "validation", "test", "predict")
+ROW_HEADS: tuple[Head, ...] = ("class", "score", "choice")  # heads with one short answer to a row
 _GLOB = "*?"
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")  # of a template; a column may have any name without braces
 
@@ -60,8 +61,11 @@ class Part(Settings):
     """Input columns; null: as the task's others."""
     label: str | None = None
     """Column with the answer; null: as the task's others."""
-    submit: str = Field(default="", pattern=r"^[\w.-]*$")
-    """Of `predict`, the name of the file of predictions that a test server asks for; empty: the task's name."""
+    id: str | None = None
+    """Column that names rows; null: as the task's others."""
+    submit: str = Field(default="", pattern=r"^(?:[\w.-]|\{language\})*$")
+    """Of `predict`, the name of the file of predictions that a test server asks for, .tsv, .json or .jsonl, in which
+    `{language}` stands for each language; empty: the task's name."""
 
     @field_validator("only", mode="before")
     @classmethod
@@ -169,6 +173,13 @@ class TaskFile(Settings):
             for part in getattr(self, split):
                 if ("{language}" in part.path) != isinstance(part.language, list):
                     raise ValueError(f"{split}: {part.path!r}: a list of languages goes with {{language}} in the path")
+                self._check_submit(part, split)
+        files = [part.submit for part in self.parts("predict") if part.submit]
+        if len(set(files)) < len(files):
+            twice = next(file for file in files if files.count(file) > 1)
+            raise ValueError(
+                f"predict: two parts have the submit {twice!r}; give each its own, or put their files in one"
+            )
         for name, template in (*(("inputs", template) for template in self.inputs), ("prompt", self.prompt)):
             try:
                 fields_of(template)
@@ -176,6 +187,17 @@ class TaskFile(Settings):
                 advice = "write names of columns in braces, and {{ for a brace"
                 raise ValueError(f"{name}: {error}; {advice}") from None
         return self
+
+    def _check_submit(self, part: Part, split: str) -> None:
+        if not part.submit:
+            return
+        if split != "predict":
+            raise ValueError(f"{split}: submit {part.submit!r} is of rows in predict; leave it out")
+        if ("{language}" in part.submit) != isinstance(part.language, list):
+            raise ValueError(f"predict: submit {part.submit!r}: a list of languages goes with {{language}} in the name")
+        ends = (".tsv", ".json", ".jsonl") if self.predicts in ROW_HEADS else (".json", ".jsonl")
+        if not part.submit.endswith(ends):
+            raise ValueError(f"predict: submit {part.submit!r}: head {self.predicts} is written as {' or '.join(ends)}")
 
     @property
     def predicts(self) -> Head:
@@ -196,8 +218,8 @@ class TaskFile(Settings):
         """The parts of a split, one for each language of those with several."""
         for part in getattr(self, split):
             for language in part.language if isinstance(part.language, list) else [part.language]:
-                path = part.path.replace("{language}", language)
-                yield part.model_copy(update={"path": path, "language": language})
+                named = {name: getattr(part, name).replace("{language}", language) for name in ("path", "submit")}
+                yield part.model_copy(update={**named, "language": language})
 
 
 def read_task(path: Path) -> TaskFile:

@@ -39,7 +39,8 @@ def as_text(where: str, name: str, value: object) -> str:
     """A text or a number as text; texts of a list with blanks between."""
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return " ".join(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number and not isinstance(value, str):
         raise UserError(f"{where}: {name!r} is {short(value)}; expected a text or a number.")
     return str(value)
 

@@ -1,7 +1,7 @@
 """Scores of predictions for labelled examples, and their parts of the predictions file.
 
-The form of a prediction depends on the head: the number of a label or choice, None if invalid (class, choice); a number
-(score); a tag number for each word (tags); a text, "" for no answer, None if missing (answer, text).
+The form of a prediction depends on the head: the number of a label or choice, from 0, None if invalid (class, choice);
+a number (score); a tag number for each word (tags); a text, "" for no answer, None if missing (answer, text).
 """
 
 from __future__ import annotations
@@ -105,6 +105,13 @@ def named_as(data: Answers, prediction: Any) -> Any:
     if data.head == "choice":
         return None if prediction is None else str(prediction)
     return prediction
+
+
+def answer_as_written(data: Answers, example: Example, prediction: Any) -> Any:
+    """A prediction as whoever asks reads it: as `named_as`, but the text of a choice instead of its number."""
+    if data.head == "choice" and prediction is not None:
+        return example.choices[prediction]
+    return named_as(data, prediction)
 
 
 _TRUTH: dict[Head, Callable[[Labelled, Example], Any]] = {

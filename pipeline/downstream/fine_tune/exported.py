@@ -22,6 +22,7 @@ from data_prep.opening import tensors
 from data_prep.opening.files import UnfitError, checked, read_json
 from data_prep.shards.rows import Ragged
 from data_prep.tokens.cleaning import Cleaning
+from pipeline.downstream.counted import Counted, summed
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, module_of, tokenizer_of
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
@@ -51,17 +52,21 @@ class FineTuned:
     """How rows to predict are laid out: settings of a task file (`data_prep.labelled.task`)."""
 
     def predict(self, examples: Sequence[Example]) -> Predicted:
-        """Answers to examples, and how sure each is, as an evaluation has them; what is too long is cut as there."""
+        """Answers to examples, and how sure each is, as an evaluation has them; what is too long is cut as there, and
+        counted."""
         head = module_of(self.shape)
         answers: list[Any] = []
         scores: list[float | None] = []
+        counted: list[Counted] = []
         invalid = 0
         for rows, of_rows in self.scored(examples):
             predicted = head.predicted(self.shape, rows, of_rows)
             answers += predicted.answers
             scores += predicted.scores
             invalid += predicted.invalid
-        return Predicted(answers, scores, invalid)
+            counted += rows.counted
+        counted.append(Counted(invalid, len(examples), "written texts are no answer"))
+        return Predicted(answers, scores, invalid, summed(counted))
 
     def scored(self, examples: Sequence[Example]) -> Iterator[tuple[Encoded, Ragged]]:
         """The rows of some of the examples after others, and the network's scores of them."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 4
+VERSION = 5
 FINE_TUNED = "fine-tuned"  # the folder of the network that is kept
 SUBMISSION = "submission"  # the folder of files for test servers
 READS = ("pretrained", "corpus")
@@ -281,8 +281,8 @@ def run(
         report.write_predictions(job, data, trials, out_dir)
         trials.export(out_dir / FINE_TUNED)
         if job.submission and data.splits.get("predict"):
-            files = trials.submit(job.data.task_file()[0], out_dir / SUBMISSION)
-            made = report.with_submission(made, [f"{SUBMISSION}/{file}" for file in files])
+            files, unread = trials.submit(job.data.task_file()[0], out_dir / SUBMISSION)
+            made = report.with_submission(made, [f"{SUBMISSION}/{file}" for file in files], unread)
         first, figures = trials.predicted[PRETRAINED, max(job.label_counts)][0], out_dir / "figures"
         tables, drawn = answered.shown(data, trials.reported(), first, figures)
         made = replace(

@@ -1,39 +1,53 @@
 """A fine-tuned network asked without files: rows of named values in, an answer to each out.
 
 rows ─► examples, as a file's ─► `FineTuned.predict` ─► {"predicted": …, "score": …}
+                                                 └► what is cut, as a warning in the log
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from data_prep.labelled.layouts import squad
 from data_prep.labelled.loading import examples_of
 from data_prep.labelled.task import TaskFile, fields_of, task_of
+from pipeline.downstream.counted import said
 from pipeline.downstream.fine_tune.exported import FineTuned
-from pipeline.downstream.labelled_scores import named_as
+from pipeline.downstream.labelled_scores import answer_as_written
 
+_log = logging.getLogger(__name__)
 WORDS = "words"  # the column of tagged words, where it had no name
 
 
 def answers(network: FineTuned, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """An answer to each row, `predicted`, and how sure it is, `score`, which numbers have none of.
 
-    UserError, with the number of the row, for one without the columns of the task.
+    UserError, with the number of the row, for one without the columns of the task, or with no value in one.
     """
     plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
-    predicted = network.predict(examples_of(task_of_rows(network), plain, network.cleaning))
-    pairs = zip(predicted.answers, predicted.scores, strict=True)
-    scored = [{"predicted": named_as(network.shape, answer), "score": score} for answer, score in pairs]
-    return [{"predicted": each["predicted"]} for each in scored] if network.shape.head == "score" else scored
+    examples = examples_of(task_of_rows(network), plain, network.cleaning)
+    predicted = network.predict(examples)
+    for remark in said(predicted.counted):
+        _log.warning("%s", remark)
+    pairs = zip(examples, predicted.answers, strict=True)
+    written = [answer_as_written(network.shape, example, answer) for example, answer in pairs]
+    if network.shape.head == "score":
+        return [{"predicted": number} for number in written]
+    return [{"predicted": answer, "score": score} for answer, score in zip(written, predicted.scores, strict=True)]
 
 
 def _plain(value: Any) -> Any:
-    """Lists, where a table has arrays."""
-    return [_plain(each) for each in value] if isinstance(value, np.ndarray | list | tuple) else value
+    """A value of a table as JSON has it: lists for arrays, and None for what marks a missing one (NaN, NA, NaT)."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
 
 
 def task_of_rows(network: FineTuned) -> TaskFile:

@@ -18,6 +18,7 @@ from data_prep.labelled.task import TaskFile
 from data_prep.rng import key
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
+from pipeline.downstream.counted import said
 from pipeline.downstream.fine_tune import exported, metrics, submission
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
@@ -262,8 +263,9 @@ class Trials:
         elif self.kept is not None:
             shutil.copytree(self.kept, folder)
 
-    def submit(self, task: TaskFile, folder: Path) -> list[str]:
-        """Write what the network that is kept predicts for the rows without labels; names of the files."""
+    def submit(self, task: TaskFile, folder: Path) -> tuple[list[str], list[str]]:
+        """Write what the network that is kept predicts for the rows without labels; names of the files, and what of the
+        rows was not read."""
         examples = self.data.splits["predict"]
         assert self.kept is not None
         self.context.progress(f"predicting {len(examples):,} rows without labels")
@@ -275,7 +277,8 @@ class Trials:
         no_answer = [float(not answer) if sure is None else 1 - sure for answer, sure in pairs]
         probabilities = no_answer if self.shape.unanswerable else None
         answers = [named_as(self.shape, answer) for answer in predicted.answers]
-        return submission.write(self.job.name, task, examples, answers, folder, bounds, probabilities)
+        files = submission.write(self.job.name, task, examples, answers, folder, bounds, probabilities)
+        return files, said(predicted.counted)
 
     def _held_out(self, folder: Path, split: str, most: int | None) -> Encoded:
         key = (folder, split, most)

@@ -26,7 +26,8 @@ def columns_of(task: TaskFile, part: Part, is_labelled: bool) -> list[str]:
     inputs = [name for each in given for name in (fields_of(each) if "{" in each else [each])]
     own = [task.choices] if isinstance(task.choices, str) else []
     languages = [str(part.language)] if part.language == "language" else []
-    return [*inputs, *own, *languages, *filter(None, [task.id]), *[part.label or task.label] * is_labelled]
+    ids = filter(None, [part.id or task.id])
+    return [*inputs, *own, *languages, *ids, *[part.label or task.label] * is_labelled]
 
 
 def cell(task: TaskFile, name: str, number: int) -> object:
@@ -34,7 +35,7 @@ def cell(task: TaskFile, name: str, number: int) -> object:
     labels = list(task.classes) or ["one", "two"]
     if name == task.choices:
         return ["left", "right"]
-    if name == task.id:
+    if name in {task.id, *(part.id for part in task.predict)}:
         return number
     if name in {task.label, *(part.label for part in task.train)}:
         return {"score": 1.5, "choice": 1}.get(task.predicts, labels[number % len(labels)])

@@ -279,7 +279,23 @@ def test_rows_of_train_with_one_id_get_numbers(load: Load) -> None:
     assert "rows of train with the id of another, which get #2, #3 … behind it: 2 (a.csv:3, a.csv:4)" in data.notes
 
 
+def test_rows_of_predict_may_have_one_id_and_a_column_of_their_own_for_it(load: Load) -> None:
+    files = {"a.csv": "k,text,label\n1,u,1\n2,v,0\n", "b.csv": "own,text\n7,u\n7,v\n"}
+    data = load(
+        files, train="a.csv", validation="a.csv", inputs=["text"], id="k", predict={"path": "b.csv", "id": "own"}
+    )
+    assert [row.id for row in data.splits["predict"]] == ["7", "7"]
+    assert "rows of predict with the id of another: 1 (b.csv:3)" in data.notes
+
+
 # ---------------------------------------------------------------- what is refused
+
+
+def test_a_number_that_is_none_is_no_text(load: Load) -> None:
+    """As pandas writes a missing one."""
+    with pytest.raises(UserError, match=r"a.jsonl line 2: 'text' is NaN; expected a text or a number"):
+        load({"a.jsonl": '{"text": 7.5, "label": "u"}\n{"text": NaN, "label": "v"}'}, train="a.jsonl", inputs=["text"])
+
 
 CSV = {"a.csv": "text,label\nu,1\nv,0\n"}
 

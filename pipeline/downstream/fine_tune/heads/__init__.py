@@ -99,12 +99,13 @@ class Encoded:
 class Predicted:
     """Answers to examples, as `labelled_scores` has them, and how sure the network is of each: 0 to 1, or None.
 
-    invalid: how many written texts are no answer.
+    invalid: how many written texts are no answer. counted: what of the examples was not read, where that is told.
     """
 
     answers: list[Any]
     scores: list[float | None]
     invalid: int = 0
+    counted: Sequence[Counted] = ()
 
 
 def module_of(shape: Shape) -> Any:

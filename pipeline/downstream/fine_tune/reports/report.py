@@ -128,10 +128,12 @@ def _tables(
     return tables
 
 
-def with_submission(report: Report, files: Sequence[str]) -> Report:
-    """The report, with files that were written for a test server."""
+def with_submission(report: Report, files: Sequence[str], remarks: Sequence[str] = ()) -> Report:
+    """The report, with files that were written for a test server. remarks: what of their rows was not read."""
     about = f"{report.about}\n\nPredictions for rows without labels, for a test server: {', '.join(files)}."
-    return replace(report, about=about, notes={**report.notes, "submission": list(files)})
+    of_rows = [f"of the rows without labels, {remark}" for remark in remarks]
+    notes = {**report.notes, "submission": list(files), "remarks": [*report.notes["remarks"], *of_rows]}
+    return replace(report, about=about + "".join(f" O{remark[1:]}." for remark in of_rows), notes=notes)
 
 
 def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path) -> None:

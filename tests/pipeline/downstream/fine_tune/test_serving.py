@@ -57,7 +57,11 @@ def test_rows_are_answered_as_examples_of_files(
     (answer,) = answers(model, [row])
     wanted = model.predict([Example(**{"text": "", **example})])
     assert answer.get("score") == wanted.scores[0]
-    named = {"class": lambda a: shape.labels[a], "tags": lambda a: [shape.labels[tag] for tag in a], "choice": str}
+    named = {
+        "class": lambda a: shape.labels[a],
+        "tags": lambda a: [shape.labels[tag] for tag in a],
+        "choice": lambda a: row["of"][a],
+    }
     assert answer["predicted"] == named.get(shape.head, float)(wanted.answers[0])
     assert set(example_of(model)[0]) == set(row) and len(answers(model, example_of(model))) == 2
 
@@ -66,6 +70,20 @@ def test_a_row_without_the_columns_of_the_task_is_named(network: Path) -> None:
     model = made(network, Shape("class", ("no", "yes")), inputs=["s"])
     with pytest.raises(UserError, match="row 2: has no 's', which the task names; it has x"):
         answers(model, [{"s": "a"}, {"x": "a"}])
+
+
+def test_a_row_without_a_value_is_named_and_what_is_cut_is_counted(
+    network: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import pandas as pd
+
+    model = made(network, Shape("class", ("no", "yes")), length=4, inputs=["s"])
+    records = pd.DataFrame([{"s": "a"}, {"typo": "b"}]).to_dict("records")
+    for missing in (records[1]["s"], pd.NA, pd.NaT, None):
+        with pytest.raises(UserError, match="row 2: 's', which the task names, has no value"):
+            answers(model, [{"s": "a"}, {"s": missing}])
+    assert len(answers(model, [{"s": "a"}, {"s": "a b c d"}])) == 2
+    assert [record.getMessage() for record in caplog.records] == ["1 of 2 rows have over 4 tokens and are cut"]
 
 
 def test_mlflow_answers_as_the_evaluation(network: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
-from data_prep.labelled.suite import open_suite
+from data_prep.labelled.loading import load_files
+from data_prep.labelled.suite import open_suite, read_suite
 from data_prep.labelled.task import TaskFile, task_of
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.fine_tune.exported import open_fine_tuned
@@ -106,6 +111,75 @@ def test_languages_have_files_of_their_own(tmp_path: Path) -> None:
     }
 
 
+def loaded(folder: Path, files: Mapping[str, list[dict[str, str]]], **settings: Any) -> tuple[TaskFile, list[Example]]:
+    """A task file with JSON lines, and its rows to predict."""
+    for name, rows in files.items():
+        (folder / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    task = task_of(settings, "task")
+    return task, load_files(task, folder, "task").splits["predict"]
+
+
+def test_every_part_has_the_file_that_it_asks_for(tmp_path: Path) -> None:
+    """Rows of other parts and languages are not among them."""
+    files = {f"{name}.jsonl": [{"text": f"{name} one"}, {"text": f"{name} two"}] for name in ("de", "en")}
+    rows = {"labels": ["0", "1"], "inputs": ["text"]}
+    parts: Any = [{"path": "de.jsonl", "submit": "A.tsv"}, {"path": "en.jsonl", "submit": "B.tsv"}]
+    assert written(tmp_path, *loaded(tmp_path, files, predict=parts, **rows), ["0", "1", "1", "1"]) == {
+        "A.tsv": f"{HEADER}0\t0\n1\t1\n",
+        "B.tsv": f"{HEADER}0\t1\n1\t1\n",
+    }
+    shutil.rmtree(tmp_path / "out")
+    several = {"path": "{language}.jsonl", "language": ["de", "en"], "submit": "X-{language}.tsv"}
+    assert written(tmp_path, *loaded(tmp_path, files, predict=several, **rows), ["0", "1", "1", "1"]) == {
+        "X-de.tsv": f"{HEADER}0\t0\n1\t1\n",
+        "X-en.tsv": f"{HEADER}0\t1\n1\t1\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("predict", "message"),
+    [
+        ([{"path": "a", "submit": "X.tsv"}, {"path": "b", "submit": "X.tsv"}], "two parts have the submit 'X.tsv'"),
+        ({"path": "{language}.tsv", "language": ["de"], "submit": "X.tsv"}, "goes with {language} in the name"),
+        ({"path": "a", "submit": "X.csv"}, "is written as .tsv or .json or .jsonl"),
+    ],
+)
+def test_files_that_would_be_one_or_of_no_form_are_refused_before_training(predict: Any, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        task_of({"labels": ["0", "1"], "predict": predict}, "task")
+
+
+def test_two_files_with_one_name_and_two_rows_with_one_id_leave_nothing(tmp_path: Path) -> None:
+    task = task_of({"labels": ["0", "1"], "predict": ["a.tsv", {"path": "b.tsv", "submit": "name.tsv"}]}, "task")
+    with pytest.raises(UserError, match=r"would be called name\.tsv"):
+        write("name", task, [Example(text="a"), Example(text="b", submit="name.tsv")], ["0", "1"], tmp_path / "out")
+    questions = [Example(text="c", text_pair="q", id="7", language=language) for language in ("de", "de")]
+    with pytest.raises(UserError, match=r"two rows of name\.json would have the id '7'"):
+        write("name", task_of({"layout": "squad", "predict": "x.json"}, "t"), questions, ["", ""], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def of_suite(name: str, task: str) -> TaskFile:
+    given = read_suite(name)
+    return task_of({**given.common, **given.tasks[task]}, name)
+
+
+def test_clue_takes_a_row_a_line(tmp_path: Path) -> None:
+    """The examples of submissions that CLUE and FewCLUE give."""
+    clue, submit = of_suite("clue", "tnews"), "tnews11_predict.json"
+    examples = [
+        Example(text="a", id=f"tnews/test.json:{n}", place=f"tnews/test.json:{n}", submit=submit) for n in (1, 2)
+    ]
+    assert written(tmp_path, clue, examples, ["news_culture", "news_car"]) == {
+        submit: '{"id": 0, "label": "101"}\n{"id": 1, "label": "107"}\n'
+    }
+    shutil.rmtree(tmp_path / "out")
+    chid = [Example(text="a", id="3002", submit="chidf_predict.json")]
+    assert written(tmp_path, of_suite("fewclue", "chid"), chid, ["2"]) == {
+        "chidf_predict.json": '{"id": 3002, "answer": 2}\n'
+    }
+
+
 def test_the_job_writes_what_its_network_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -123,7 +197,7 @@ def test_the_job_writes_what_its_network_answers(tmp_path: Path, monkeypatch: py
     files = {
         "RTE/train.tsv": f"{PAIRS}\tlabel\n{rows}",
         "RTE/dev.tsv": f"{PAIRS}\tlabel\n0\ta c\tb\tentailment\n1\tb d\tb\tnot_entailment\n",
-        "RTE/test.tsv": f"{PAIRS}\n0\ta g\tx\n1\tb h\ty\n2\tc f\td\n",
+        "RTE/test.tsv": f"{PAIRS}\n0\ta g\tx\n1\tb h\ty\n2\tc f g h a b c d e f g h\td\n",
     }
     _, examples = of_glue(tmp_path / "glue", "rte", files)
     job = {
@@ -137,6 +211,7 @@ def test_the_job_writes_what_its_network_answers(tmp_path: Path, monkeypatch: py
     out.mkdir()
     job_stage.run(config, {"pretrained": SimpleNamespace(path=tmp_path / "artifact")}, out, Context(tmp_path))  # type: ignore[dict-item]
     assert read(out).notes["submission"] == ["submission/RTE.tsv"] and "submission/RTE.tsv" in read(out).about
+    assert "Of the rows without labels, 1 of 3 rows have over 12 tokens and are cut." in read(out).about
     lines = (out / "submission" / "RTE.tsv").read_text().splitlines()
     model = open_fine_tuned(out / "fine-tuned")
     said = [named_as(model.shape, answer) for answer in model.predict(examples).answers]
