@@ -265,6 +265,14 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     return "".join(values[text] if is_column else text for text, is_column in _pieces(template))
 
 
+def renamed(template: str, names: Mapping[str, str]) -> str:
+    """A template whose fields have other names."""
+    pieces = _pieces(template)
+    return "".join(
+        f"{{{names[text]}}}" if is_column else text.replace("{", "{{").replace("}", "}}") for text, is_column in pieces
+    )
+
+
 def _pieces(template: str) -> Iterator[tuple[str, bool]]:
     """The texts of a template, and the names of its columns, each with whether it is one."""
     for match in _PIECE.finditer(template):

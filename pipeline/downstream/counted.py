@@ -1,4 +1,4 @@
-"""How many of some examples are read, or learned, otherwise than they stand there: numbers that can be added, and said."""
+"""How many of some examples are read, or learned, otherwise than they stand there: numbers that can be added."""
 
 from __future__ import annotations
 

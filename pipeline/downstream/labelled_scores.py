@@ -56,10 +56,12 @@ def parts_of(
     examples: Sequence[Example],
     predicted: Sequence[Any],
     scores: Sequence[float | None] | None = None,
+    n_best: Sequence[Sequence[tuple[str, int | None, float]]] = (),
 ) -> list[Part]:
     """Predictions for examples of a split as parts of the file, split by language and by `Example.part`.
 
-    scores: confidence in each prediction. A named part becomes a task of that name.
+    scores: confidence in each prediction. n_best: the best answers to each question about a context. A named part
+    becomes a task of that name.
     """
     rows: dict[tuple[str, str], list[int]] = {}
     for row, example in enumerate(examples):
@@ -76,6 +78,7 @@ def parts_of(
             predicted=[named_as(data, predicted[row]) for row in of_part],
             scores=None if scores is None else [scores[row] for row in of_part],
             language=language,
+            n_best=[n_best[row] for row in of_part] if n_best else None,
         )
         for (name, language), of_part in rows.items()
     ]

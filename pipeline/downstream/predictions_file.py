@@ -8,9 +8,11 @@
     seed        int64          of the repetition
     task        string         its head, metrics and labels are in the file's metadata
     language    string         "" if unknown
+    n_best      list<struct>   of answers that stand in contexts: the best ones, best first, each with `text`,
+                               `start` (its first character in the context; null: no answer) and `score`, their shares
 
-A part is the rows of one task, split, seed and language. Numbers survive the round trip exactly. Pages carry checksums,
-which are verified.
+A choice is its number, from 0. A part is the rows of one task, split, seed and language. Numbers survive the round trip
+exactly. Pages carry checksums, which are verified.
 """
 
 from __future__ import annotations
@@ -46,6 +48,9 @@ SCHEMA = pa.schema(
         pa.field("language", pa.string(), nullable=False),
     ]
 )
+SPAN = pa.struct([pa.field("text", pa.string()), pa.field("start", pa.int64()), pa.field("score", pa.float64())])
+WITH_N_BEST = SCHEMA.append(pa.field("n_best", pa.list_(SPAN)))
+"""The columns of files with answers that stand in contexts."""
 
 PartKey: TypeAlias = tuple[str, str, str, int]
 """Task, split, language, seed."""
@@ -72,6 +77,7 @@ class Part:
     predicted: Sequence[Any]
     scores: Sequence[float | None] | None = None
     language: str = ""
+    n_best: Sequence[Sequence[tuple[str, int | None, float]]] | None = None
 
     @property
     def key(self) -> PartKey:
@@ -109,8 +115,9 @@ def write(path: Path, tasks: Mapping[str, PredictedTask], parts: Iterable[Part])
     parts = list(parts)
     tables = [_table(part, tasks) for part in parts]
     about = {"version": VERSION, "tasks": {name: asdict(task) for name, task in tasks.items()}}
-    schema = SCHEMA.with_metadata({_METADATA: json.dumps(about).encode()})
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).cast(schema)
+    columns = WITH_N_BEST if any(part.n_best for part in parts) else SCHEMA
+    schema = columns.with_metadata({_METADATA: json.dumps(about).encode()})
+    table = pa.concat_tables([WITH_N_BEST.empty_table(), *tables]).select(columns.names).cast(schema)
     if problem := _problem(table, tasks):
         raise ValueError(problem)
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
@@ -133,7 +140,7 @@ def read(path: Path) -> Predictions:
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:200]}).") from error
     tasks = _tasks(path, table.schema)
-    if not table.schema.equals(SCHEMA):
+    if not table.schema.equals(SCHEMA) and not table.schema.equals(WITH_N_BEST):
         raise UserError(f"{path}: the columns are not those of predictions: {', '.join(SCHEMA.names)}.")
     if problem := _problem(table, tasks):
         raise UserError(f"{path}: {problem}.")
@@ -168,16 +175,24 @@ def _table(part: Part, tasks: Mapping[str, PredictedTask]) -> pa.Table:
         "seed": [part.seed] * count,
         "task": [part.task] * count,
         "language": [part.language] * count,
+        "n_best": [None] * count if part.n_best is None else [_spans(spans) for spans in part.n_best],
     }
     if uneven := [name for name, values in columns.items() if len(values) != count]:
         raise ValueError(f"{part.task}: {count} ids, but {len(columns[uneven[0]])} of {uneven[0]}")
-    return pa.table(columns, SCHEMA)
+    return pa.table(columns, WITH_N_BEST)
+
+
+def _spans(spans: Sequence[tuple[str, int | None, float]]) -> list[dict[str, Any]]:
+    return [dict(zip(("text", "start", "score"), span, strict=True)) for span in spans]
 
 
 def _part(key: PartKey, table: pa.Table, tasks: Mapping[str, PredictedTask]) -> Part:
     task, split, language, seed = key
     (_, of_truth), (_, of_predicted) = _FORMS[tasks[task].head]
     truth, predicted, scores = (table[name].to_pylist() for name in ("truth", "predicted", "score"))
+    n_best = None
+    if "n_best" in table.column_names and table["n_best"].null_count < len(table):
+        n_best = [[(span["text"], span["start"], span["score"]) for span in of] for of in table["n_best"].to_pylist()]
     return Part(
         task,
         split,
@@ -187,6 +202,7 @@ def _part(key: PartKey, table: pa.Table, tasks: Mapping[str, PredictedTask]) -> 
         [of_predicted(texts) for texts in predicted],
         None if all(score is None for score in scores) else scores,
         language,
+        n_best,
     )
 
 

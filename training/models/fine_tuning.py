@@ -127,8 +127,8 @@ def layers_of(model: Any) -> list[nn.Module]:
 
 
 def _rate_shares(encoder: TaskEncoder, decay: float) -> dict[str, float]:
-    """decay^(L − l) in layer l of L, decay^L below the first, 1 above the last (ELECTRA, Clark et al. 2020; BEiT, Bao
-    et al. 2022). UserError where there are no layers."""
+    """decay^(L + 1 − l) in layer l of L, decay^(L + 1) below the first, 1 above the last, as in BEiT's code (Bao et al.
+    2022); in that of ELECTRA (Clark et al. 2020) layers have one power more. UserError where there are none."""
     layers = encoder.layers
     if not layers:
         raise UserError(
@@ -136,8 +136,8 @@ def _rate_shares(encoder: TaskEncoder, decay: float) -> dict[str, float]:
             "1.0."
         )
     layer_of = {id(parameter): number for number, layer in enumerate(layers, 1) for parameter in layer.parameters()}
-    number, shares = 0, {}
+    number, shares, above = 0, {}, len(layers) + 1
     for name, parameter in encoder.network.named_parameters(prefix="encoder"):
-        number = layer_of.get(id(parameter), number)
-        shares[name] = decay ** (len(layers) - number)
+        number = layer_of.get(id(parameter), number if number < len(layers) else above)
+        shares[name] = decay ** (above - number)
     return shares

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from data_prep.labelled.examples import Example, Labelled
 from pipeline.downstream import labelled_scores
 from pipeline.downstream.fine_tune.heads import Predicted
+from pipeline.downstream.metrics import measured
 from pipeline.downstream.metrics.calibration import calibration
 from pipeline.reports import data as figures
 from pipeline.reports.report import Figure, Table
@@ -55,12 +56,21 @@ def shown(
 
 def surest(data: Labelled, examples: Sequence[Example], predicted: Predicted, most: int) -> list[Wrong]:
     """The wrong answers of which the network is most sure, at most so many."""
-    answered = zip(examples, predicted.answers, predicted.scores, strict=True)
-    wrong = [Wrong(sure, place, cells) for place, each in enumerate(answered) for sure, cells in _wrong(data, *each)]
+    answered, metric = zip(examples, predicted.answers, predicted.scores, strict=True), _metric(data)
+    wrong = [
+        Wrong(sure, place, cells) for place, each in enumerate(answered) for sure, cells in _wrong(data, metric, *each)
+    ]
     return sorted(wrong, key=lambda case: -case.sure)[:most]
 
 
-def _wrong(data: Labelled, example: Example, answer: Any, score: float | None) -> Iterator[tuple[float, list[str]]]:
+def _metric(data: Labelled) -> str:
+    """The metric by whose exact match a text is right."""
+    return labelled_scores.metrics_of(data)[0] if data.head == "answer" else "exact-match"
+
+
+def _wrong(
+    data: Labelled, metric: str, example: Example, answer: Any, score: float | None
+) -> Iterator[tuple[float, list[str]]]:
     """Of a wrong answer how sure the network is, and a line about it; nothing of a right one."""
     sure = "–" if score is None else f"{score:.0%}"
     if data.head == "tags":
@@ -72,13 +82,21 @@ def _wrong(data: Labelled, example: Example, answer: Any, score: float | None) -
     elif data.head == "choice" and answer != example.label:
         texts = [example.choices[number] for number in (example.label, answer)]
         yield score or 0.0, [_text(example), *map(_short, texts), sure]
-    elif data.head == "answer" and said not in (truth or [""]):
+    elif data.head == "answer" and not _is_exact(data, metric, truth, answer):
         right = truth[0] if truth else "no answer"
         yield score or 0.0, [_short(example.text_pair or ""), _short(right), _short(said or "no answer"), sure]
     elif data.head == "class" and said != truth:
         yield score or 0.0, [_text(example), truth, "no label" if said is None else said, sure]
-    elif data.head == "text" and answer not in truth:
+    elif data.head == "text" and not _is_exact(data, metric, truth, answer):
         yield 0.0, [_text(example), _short(truth[0]), _short(answer or "nothing"), sure]
+
+
+def _is_exact(data: Labelled, metric: str, truth: Sequence[str], answer: str | None) -> bool:
+    """Whether a text is right by a metric's exact match. truth: those that count; none: there is no answer."""
+    if not truth or answer in truth:
+        return bool(truth) or not answer
+    values = measured(metric, data.head, [truth], [answer]).scores()
+    return values.get("exact", values.get("exact-match")) == 100
 
 
 def _wrong_words(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from data_prep.opening import tensors
 from data_prep.opening.files import UnfitError, checked, read_json
 from data_prep.shards.rows import Ragged
 from data_prep.tokens.cleaning import Cleaning
-from pipeline.downstream.counted import Counted, summed
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, module_of, tokenizer_of
+from pipeline.downstream.counted import Counted
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, joined, module_of, tokenizer_of
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
 from training.models.wrappers import autocast_forward
@@ -55,18 +55,12 @@ class FineTuned:
         """Answers to examples, and how sure each is, as an evaluation has them; what is too long is cut as there, and
         counted."""
         head = module_of(self.shape)
-        answers: list[Any] = []
-        scores: list[float | None] = []
-        counted: list[Counted] = []
-        invalid = 0
-        for rows, of_rows in self.scored(examples):
-            predicted = head.predicted(self.shape, rows, of_rows)
-            answers += predicted.answers
-            scores += predicted.scores
-            invalid += predicted.invalid
-            counted += rows.counted
-        counted.append(Counted(invalid, len(examples), "written texts are no answer"))
-        return Predicted(answers, scores, invalid, summed(counted))
+        whole = joined(
+            replace(head.predicted(self.shape, rows, of_rows), counted=rows.counted)
+            for rows, of_rows in self.scored(examples)
+        )
+        invalid = Counted(whole.invalid, len(examples), "written texts are no answer")
+        return replace(whole, counted=[*whole.counted, invalid])
 
     def scored(self, examples: Sequence[Example]) -> Iterator[tuple[Encoded, Ragged]]:
         """The rows of some of the examples after others, and the network's scores of them."""

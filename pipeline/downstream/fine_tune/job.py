@@ -44,9 +44,10 @@ OPTIONAL = ("corpus",)  # which some registered data are derived from
 WRITTEN = "text-to-text"  # the task whose answers are texts
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
 _ATTRIBUTED = ("classification", "regression", "choice")  # tasks with one answer to a row
+_LEAST = {"tagging": 3, "question-answering": 6}  # tokens of a window that are not of its overlap, specials included
 _ADDED = (
     "submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "adapters", "class_weights",
-    "attributions",
+    "attributions", "max_question",
 )  # fmt: skip
 
 
@@ -82,6 +83,9 @@ class Config(JobConfig):
     window_overlap: int | None = Field(default=None, ge=0)
     """Tokens that two windows have in common, of sentences (tagging) and contexts (question-answering) that are longer
     than a row; null: a third of `length`."""
+    max_question: int = Field(default=64, ge=1)
+    """Most tokens of a question about a context, which is cut and counted where it is longer, or leaves a context no
+    room beside `window_overlap`."""
     max_answer: int = Field(default=30, ge=1)
     """Most tokens of an answer, or of a text that is written, its end included."""
     lrs: list[float] = Field(min_length=1)
@@ -91,8 +95,8 @@ class Config(JobConfig):
     frozen_lrs: list[float] = Field(default_factory=list)
     """Peak learning rates tried for the linear layer on the frozen network; empty: those of `lrs`."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor by which the learning rate falls from a layer to the one below it, the embeddings last (ELECTRA, Clark et
-    al. 2020, appendix B: 0.8, 0.9); not from random weights."""
+    """Factor by which the learning rate falls from the task's own layer to the network's last, and from each to the one
+    below it, the embeddings last (ELECTRA, Clark et al. 2020, appendix B: 0.8, 0.9); not from random weights."""
     adapters: AdaptersConfig | None = None
     """Low-rank adapters (LoRA): of pretrained weights they alone learn, with the linear layer where there is one; needs
     the extra `adapters` of this package."""
@@ -134,6 +138,9 @@ class Config(JobConfig):
             raise ValueError(f"takes one of steps and epochs, found {'neither' if self.steps is None else 'both'}")
         if self.early_stopping is not None and self.evaluate_every is None:
             raise ValueError("'early_stopping' counts evaluations; set 'evaluate_every', too")
+        overlap = self.length // 3 if self.window_overlap is None else self.window_overlap
+        if overlap > self.length - _LEAST.get(self.task, 0):
+            raise ValueError(f"a length of {self.length} with a window_overlap of {overlap} leaves windows no room")
         for label, weight in self.class_weights.items() if isinstance(self.class_weights, dict) else ():
             if not 0 < weight < math.inf:
                 raise ValueError(f"class_weights: {label!r} has the weight {weight:g}; weights are positive")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
+import numpy as np
+
 from data_prep.labelled.examples import Example, Labelled
 from pipeline.downstream import labelled_scores
 from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.heads.words import OUTSIDE
+from pipeline.downstream.metrics.squad import best_threshold, raw_scores
 
 TAG_F1 = "F1"
 
@@ -31,7 +34,20 @@ def scores(data: Labelled, examples: Sequence[Example], predicted: Predicted) ->
     if names_of(data) == (TAG_F1,):
         return {TAG_F1: _tag_f1(data, examples, predicted)}
     percent = labelled_scores.scores_of(data, examples, predicted.answers)
+    if predicted.null_odds and predicted.n_best and "squad-v2" in names_of(data):
+        percent |= _best(data, examples, predicted)
     return {name: value / 100 for name, value in percent.items()}
+
+
+def _best(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> dict[str, float]:
+    """What SQuAD's script calls `best_exact` and `best_f1`: with the threshold of “no answer” that is best for these
+    very rows."""
+    truth = [labelled_scores.truth_of(data, example) for example in examples]
+    texts = [next((span.text for span in spans if span.start is not None), "") for spans in predicted.n_best]
+    f1, exact = raw_scores(truth, texts).T
+    odds, answerable = np.nan_to_num(predicted.null_odds), [bool(golds) for golds in truth]
+    of = {"best-exact": exact, "best-f1": f1}
+    return {name: best_threshold(column, texts, odds, answerable).score for name, column in of.items()}
 
 
 def scores_of_parts(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> dict[str, float]:

@@ -6,23 +6,37 @@ import json
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from data_prep.errors import UserError
 from data_prep.labelled.examples import Example, Labelled
 from data_prep.labelled.task import TaskFile
+from data_prep.labelled.text_to_text import prompt_of
 from data_prep.rng import key
+from data_prep.shards.rows import num_rows
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
-from pipeline.downstream.counted import said
+from pipeline.downstream.counted import Counted, said
 from pipeline.downstream.fine_tune import exported, metrics, submission
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, module_of, shape_of, tokenizer_of
+from pipeline.downstream.fine_tune.heads import (
+    Encoded,
+    Layout,
+    Predicted,
+    Shape,
+    Span,
+    logistic,
+    module_of,
+    shape_of,
+    tokenizer_of,
+)
 from pipeline.downstream.fine_tune.job import FINE_TUNED, Config
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, num_weights, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
@@ -56,6 +70,10 @@ class Trial:
     """How many weights were learned, and how many there are."""
     padding: float | None = None
     """Share of padding in the positions of its batches."""
+    threshold: float | None = None
+    """That of “no answer”, where validation rows chose one."""
+    counted: Mapping[str, Sequence[Counted]] = field(default_factory=dict)
+    """What of the rows of each split that it read is cut, or not learned."""
     network: FineTuned | Path | None = None
     """What was trained, or the folder of an earlier attempt that holds it; only of the network that is kept."""
 
@@ -91,11 +109,14 @@ class Trials:
             model: Source(folders.get(model, Path(model).expanduser()), model == SCRATCH, model == FROZEN)
             for model in job.models
         }
-        self.shape, self.main = shape_of(data, written=job.written), metrics.main_metric(data)
+        self.prompt = prompt_of(job.data.task_file()[0]) if job.written and job.data.is_task else ""
+        self.shape, self.main = self._shape(None), metrics.main_metric(data)
         self.head = module_of(self.shape)
         overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
-        self.layout = Layout(job.length, overlap, max_answer=job.max_answer)
+        self.layout = Layout(job.length, overlap, job.max_question, job.max_answer)
         self.held_out: dict[tuple[Path, str, int | None], Encoded] = {}
+        self.counted: dict[tuple[str, Path, int | None], dict[int, Sequence[Counted]]] = {}
+        """By split, network and number of labels (None: they do not matter) what was counted, by seed."""
         self.encoders: dict[Source, Any] = {}
         self.predicted: dict[tuple[str, int], list[Predicted]] = {}
         """By model and number of labels, what was predicted for `reported()` in each seed."""
@@ -131,6 +152,7 @@ class Trials:
             "best_steps": [trial.best_step for trial in trials],
             "weights": list(trials[0].weights),
             "padding": mean_of([trial.padding for trial in trials]),
+            "thresholds": [trial.threshold for trial in trials if trial.threshold is not None],
             "lr": lr,
             "tried": {str(rate): value for rate, value in tried.items()},
         }
@@ -140,15 +162,18 @@ class Trials:
         return some(self.data.splits[self.data.reported], self.job.test_rows, self.seed)
 
     def remarks(self) -> list[str]:
-        """What of held-out examples is in no row, in sentences."""
-        held_out = self.held_out.items()
-        texts = (f"{split} by {of}: {text}" for (of, split, _), rows in held_out for text in rows.remarks)
-        said = list(dict.fromkeys(texts))
+        """What of examples is in no row, or not learned, and what else is odd about answers, in sentences."""
+        texts = [text for key, by_seed in self.counted.items() for text in _said(*key, by_seed)]
+        if self.shape.unanswerable and not self.shape.written and self.data.reported == "validation":
+            texts.append(
+                "“no answer” is said where it is likelier than the best answer: no threshold is chosen, for there are "
+                "no rows to choose it but those that are reported"
+            )
         for (model, labels), of_seeds in self.predicted.items():
             if invalid := sum(predicted.invalid for predicted in of_seeds):
                 total = sum(len(predicted.answers) for predicted in of_seeds)
-                said.append(f"{model} from {labels:,} labels: {invalid:,} of {total:,} written texts are no answer")
-        return said
+                texts.append(f"{model} from {labels:,} labels: {invalid:,} of {total:,} written texts are no answer")
+        return texts
 
     def _rates(self, model: str) -> list[float]:
         own = {SCRATCH: self.job.scratch_lrs, FROZEN: self.job.frozen_lrs}
@@ -165,17 +190,34 @@ class Trials:
             _save,
             _open,
         )
+        self._note(model, labels, seed, trial)
         self.done += 1
         self.context.progress(
             f"{model} from {labels:,} labels: {self.main} {trial.scores[self.main]:.3f}", self.done / self.total
         )
         return trial
 
-    def _trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> Trial:
-        source = self.sources[model]
+    def _note(self, model: str, labels: int, seed: int, trial: Trial) -> None:
+        """Keep what a trial counted, for the report."""
+        folder = self.sources[model].folder
+        for split, counted in trial.counted.items():
+            by_seed = self.counted.setdefault((split, folder, labels if split == "train" else None), {})
+            by_seed[seed if split == "train" else 0] = counted
+
+    def _chosen(self, labels: int, seed: int) -> list[Example]:
+        """The examples that are learned from."""
         train = self.data.splits["train"]
-        chosen = [train[i] for i in drawn(len(train), labels, self.seed, seed)]
-        rows = self._encoded(chosen, source.folder)
+        return [train[place] for place in drawn(len(train), labels, self.seed, seed)]
+
+    def _shape(self, learned: Sequence[Example] | None) -> Shape:
+        return shape_of(self.data, self.job.written, self.prompt, learned)
+
+    def _trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> Trial:
+        source, chosen = self.sources[model], self._chosen(labels, seed)
+        shape = self._shape(chosen)
+        rows = self._encoded(shape, chosen, source.folder)
+        for text in rows.remarks if ("train", source.folder, labels) not in self.counted else ():
+            self.context.progress("labelled examples", None, warning=f"{self.job.name}: {labels:,} labels: {text}")
         set_up_cpu(self.placement.threads)
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
@@ -183,19 +225,31 @@ class Trials:
         decay = 1.0 if source.scratch or source.frozen else self.job.layer_decay
         encoder = self._encoder(source)
         adapters = self._adapted(encoder, source)
-        objective = learner_of(encoder, self.shape, self.layout, self.job.pooling, source.frozen, weights, decay)
+        objective = learner_of(encoder, shape, self.layout, self.job.pooling, source.frozen, weights, decay)
         numbers = num_weights(objective.network)
-        steps, best_step, padding = self._train(objective, rows, source, lr, trial_seed)
+        steps, best_step, padding = self._train(objective, shape, rows, source, lr, trial_seed)
         if adapters is not None:
             adapters.merge()
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
         held_out = self._held_out(source.folder, split, most)
-        predicted = self._predicted(objective, held_out)
+        shape, threshold = self._fitted(objective, shape, source, split)
+        predicted = self._predicted(objective, shape, held_out)
         scores = metrics.scores(self.data, held_out.examples, predicted)
         scores |= metrics.scores_of_parts(self.data, held_out.examples, predicted)
-        is_kept = (model, labels, seed) == (PRETRAINED, max(self.job.label_counts), 0)
-        kept = self._fine_tuned(objective, source) if is_kept else None
-        return Trial(scores, predicted, steps, best_step, numbers, padding, kept)
+        is_shown = (model, labels) == (PRETRAINED, max(self.job.label_counts))
+        kept = self._fine_tuned(objective, shape, source) if is_shown and seed == 0 else None
+        shown = predicted if is_shown else replace(predicted, n_best=[])
+        counted = {of: read.counted for (folder, of, _), read in self.held_out.items() if folder == source.folder}
+        counted["train"] = rows.counted
+        return Trial(scores, shown, steps, best_step, numbers, padding, threshold, counted, kept)
+
+    def _fitted(self, objective: Learner, shape: Shape, source: Source, split: str) -> tuple[Shape, float | None]:
+        """The shape with what validation rows choose, if it is others that are scored; and a threshold chosen so."""
+        if split == "validation" or not hasattr(self.head, "fitted"):
+            return shape, None
+        validation = self._held_out(source.folder, "validation", self.job.validation_rows)
+        shape = self.head.fitted(shape, validation, scores_of(objective.scores, validation))
+        return shape, shape.threshold if shape.unanswerable else None
 
     def _check_adapters(self) -> None:
         """UserError, before anything is trained, if adapters have no place in a network."""
@@ -210,20 +264,24 @@ class Trials:
         return Adapters(encoder.network, self.job.adapters)
 
     def _train(
-        self, objective: Learner, rows: Encoded, source: Source, lr: float, seed: int
+        self, objective: Learner, shape: Shape, rows: Encoded, source: Source, lr: float, seed: int
     ) -> tuple[int, int, float | None]:
         """Train on rows; the steps that were taken, the one whose state is kept, and the share of padding."""
-        job, steps = self.job, steps_of(self.job, len(rows))
+        learned = rows.learnable()
+        if not num_rows(learned):
+            why = "; ".join(rows.remarks)
+            raise UserError(f"downstream {self.job.name}: no row of train can be learned ({why}); mend its answers.")
+        job, steps = self.job, steps_of(self.job, num_rows(learned))
         records: list[dict[str, Any]] = []
         best = None
         if job.evaluate_every is not None:
             validation = self._held_out(source.folder, "validation", job.validation_rows)
-            best = BestWeights(objective.network, lambda: self._score(objective, validation), job.early_stopping)
+            best = BestWeights(objective.network, lambda: self._score(objective, shape, validation), job.early_stopping)
         config = TrainConfig(
-            global_batch=min(job.batch, len(rows)), steps=steps, lr=lr, warmup_steps=steps // 10,
+            global_batch=min(job.batch, num_rows(learned)), steps=steps, lr=lr, warmup_steps=steps // 10,
             precision=self.precision, log_every=job.evaluate_every or steps, evaluate_every=job.evaluate_every or 0,
         )  # fmt: skip
-        table = MemoryTable(rows.rows, len(rows))
+        table = MemoryTable(learned, num_rows(learned))
         done = Training(
             objective,
             stream_of(table, config.global_batch, seed, job.length_window),
@@ -240,19 +298,19 @@ class Trials:
         best.restore()
         return done["step"], best.step, padding
 
-    def _score(self, objective: Learner, held_out: Encoded) -> float:
+    def _score(self, objective: Learner, shape: Shape, held_out: Encoded) -> float:
         """The number that counts."""
-        return metrics.scores(self.data, held_out.examples, self._predicted(objective, held_out))[self.main]
+        return metrics.scores(self.data, held_out.examples, self._predicted(objective, shape, held_out))[self.main]
 
-    def _predicted(self, objective: Learner, held_out: Encoded) -> Predicted:
-        return self.head.predicted(self.shape, held_out, scores_of(objective.scores, held_out))
+    def _predicted(self, objective: Learner, shape: Shape, held_out: Encoded) -> Predicted:
+        return self.head.predicted(shape, held_out, scores_of(objective.scores, held_out))
 
-    def _fine_tuned(self, objective: Learner, source: Source) -> FineTuned:
+    def _fine_tuned(self, objective: Learner, shape: Shape, source: Source) -> FineTuned:
         framed, examples = self.job.pooling == "last", self.data.splits["train"]
         in_pairs = any(example.text_pair is not None for example in examples)
         reads = self.job.data.reads(self.data.head, in_pairs, self.shape.written)
         return FineTuned(
-            objective, self.shape, self.layout, source.folder, self.job.pooling, framed, self.cleaning,
+            objective, shape, self.layout, source.folder, self.job.pooling, framed, self.cleaning,
             self.precision, reads,
         )  # fmt: skip
 
@@ -270,11 +328,12 @@ class Trials:
         assert self.kept is not None
         self.context.progress(f"predicting {len(examples):,} rows without labels")
         model = self.kept if isinstance(self.kept, FineTuned) else exported.open_fine_tuned(self.kept)
-        scores = [example.score for example in self.data.splits["train"] if example.score is not None]
+        learned = self._chosen(max(self.job.label_counts), 0)
+        scores = [example.score for example in learned if example.score is not None]
         bounds = (min(scores, default=0.0), max(scores, default=0.0))
         predicted = model.predict(examples)
-        pairs = zip(predicted.answers, predicted.scores, strict=True)
-        no_answer = [float(not answer) if sure is None else 1 - sure for answer, sure in pairs]
+        no_answer = [float(not answer) for answer in predicted.answers]
+        no_answer = [logistic(odds) for odds in predicted.null_odds] or no_answer
         probabilities = no_answer if self.shape.unanswerable else None
         answers = [named_as(self.shape, answer) for answer in predicted.answers]
         files = submission.write(self.job.name, task, examples, answers, folder, bounds, probabilities)
@@ -284,12 +343,12 @@ class Trials:
         key = (folder, split, most)
         if key not in self.held_out:
             examples = some(self.data.splits[split], most, self.seed)
-            self.held_out[key] = self._encoded(examples, folder)
+            self.held_out[key] = self._encoded(self.shape, examples, folder)
         return self.held_out[key]
 
-    def _encoded(self, examples: Sequence[Example], folder: Path) -> Encoded:
-        tokenizer = tokenizer_of(self.shape, folder, framed=self.job.pooling == "last")
-        return self.head.encode(self.shape, examples, tokenizer, self.layout)
+    def _encoded(self, shape: Shape, examples: Sequence[Example], folder: Path) -> Encoded:
+        tokenizer = tokenizer_of(shape, folder, framed=self.job.pooling == "last")
+        return self.head.encode(shape, examples, tokenizer, self.layout)
 
     def _encoder(self, source: Source) -> Any:
         """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""
@@ -305,8 +364,19 @@ def mean_of(shares: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
+def _said(split: str, folder: Path, labels: int | None, by_seed: Mapping[int, Sequence[Counted]]) -> list[str]:
+    """What was counted, in sentences; of several seeds that of which there is most."""
+    of_texts: dict[str, list[Counted]] = {}
+    for each in chain.from_iterable(by_seed.values()):
+        of_texts.setdefault(each.text, []).append(each)
+    whose = f"{split} by {folder}" if labels is None else f"{split} by {folder}, {labels:,} labels"
+    most = {max(of_text): len(set(of_text)) > 1 for of_text in of_texts.values()}
+    return [f"{whose}: {each}{', in the seed with most' * varies}" for each, varies in most.items() if each.count]
+
+
 def _save(trial: Trial, folder: Path) -> None:
-    values = {name: getattr(trial, name) for name in ("scores", "steps", "best_step", "weights", "padding")}
+    names = ("scores", "steps", "best_step", "weights", "padding", "threshold", "counted")
+    values = {name: getattr(trial, name) for name in names}
     values |= {"predicted": asdict(trial.predicted)}
     (folder / _TRIAL).write_text(json.dumps(values))
     if isinstance(trial.network, FineTuned):
@@ -316,5 +386,8 @@ def _save(trial: Trial, folder: Path) -> None:
 def _open(folder: Path) -> Trial:
     values = json.loads((folder / _TRIAL).read_text())
     network = folder / FINE_TUNED
-    values |= {"predicted": Predicted(**values["predicted"]), "weights": tuple(values.get("weights", (0, 0)))}
+    predicted = Predicted(**values["predicted"])
+    predicted = replace(predicted, n_best=[[Span(*span) for span in spans] for spans in predicted.n_best])
+    counted = {split: [Counted(*each) for each in of_split] for split, of_split in values["counted"].items()}
+    values |= {"predicted": predicted, "weights": tuple(values["weights"]), "counted": counted}
     return Trial(**values, network=network if network.is_dir() else None)

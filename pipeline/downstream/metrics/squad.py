@@ -83,7 +83,7 @@ def best_threshold(
     null_scores: Column,
     answerable: Column,
 ) -> Threshold:
-    """The threshold on `null_scores` with the best score, found like in the official script.
+    """The threshold on `null_scores` with the best score, found like in the official script (`best_exact`, `best_f1`).
 
     scores: [questions], 0 to 1, of the predicted answers (a column of `raw_scores`). null_scores: [questions], higher
     where “no answer” is likelier. As in the script, cuts between equal null scores are tried, too; of equally good
@@ -102,11 +102,6 @@ def best_threshold(
     best = int(np.argmax(reached))
     threshold = float(of_null[order[best - 1]]) if best else 0.0
     return Threshold(100 * float(reached[best]) / len(scores), threshold)
-
-
-def with_threshold(predicted: Sequence[str], null_scores: Sequence[float], threshold: float) -> list[str]:
-    """The answers, with "" where the score of “no answer” is above the threshold."""
-    return ["" if null > threshold else answer for answer, null in zip(predicted, null_scores, strict=True)]
 
 
 def normalised(answer: str) -> str:

@@ -27,8 +27,8 @@ class Questions:
 
     rows: of the windows, with the positions `start` and `end` [W] of the answer, 0 in windows without it. offsets: the
     character spans of context tokens. contexts: texts. truncated: number of questions that were too long.
-    without_tokens: answers of unknown place, or that share no character with a token. not_whole: answers that no window
-    contains as a whole. Rows treat these and the former as unanswerable.
+    lost [N]: whether a question has answers, but none whose place is known and that shares a character with a token.
+    not_whole: answers that no window contains as a whole. Rows treat these and the former as unanswerable.
     """
 
     rows: Rows
@@ -36,7 +36,7 @@ class Questions:
     offsets: Ragged
     contexts: Sequence[str]
     truncated: int
-    without_tokens: int
+    lost: np.ndarray
     not_whole: int
 
     def __len__(self) -> int:
@@ -56,8 +56,8 @@ class Questions:
         """What does not fit."""
         counts = (
             (self.truncated, "questions are too long and truncated"),
-            (self.without_tokens, "answers are not found in their context, and cannot be learned"),
-            (self.not_whole, "answers are in no window as a whole, and cannot be learned"),
+            (int(np.count_nonzero(self.lost)), "answers are not found in their context, and are not learned"),
+            (self.not_whole, "answers are in no window as a whole, and are learned as if there were none"),
         )
         return [Counted(count, len(self), problem) for count, problem in counts]
 
@@ -71,8 +71,9 @@ def encode(
 ) -> Questions:
     """Encode examples of the head `answer`: `text` is the context, `text_pair` the question.
 
-    Of several accepted answers, the first whose place is known is learned. UserError if the tokenizer has no special
-    token in front of a pair, or if `window_overlap` is too large for `length`.
+    Of several accepted answers, the first whose place is known is learned. Questions are truncated to `max_question`
+    tokens, or to fewer where these leave windows no room to go on. UserError if the tokenizer has no special token in
+    front of a pair, or if `window_overlap` is too large for `length`.
     """
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -85,7 +86,8 @@ def encode(
     question_ids, _ = encoded(questions)
     of_example = np.array([place[example.text] for example in examples], np.int64)
     context_ids, offsets = (column.take(of_example) for column in encoded(encodings))
-    windows = cut(question_ids, context_ids, frame, length, window_overlap, max_question)
+    most = max(1, min(max_question, length - len(frame) - window_overlap - 1))
+    windows = cut(question_ids, context_ids, frame, length, window_overlap, most)
 
     learned = [next((answer for answer in example.answers if answer.start >= 0), None) for example in examples]
     begins = np.array([-1 if answer is None else answer.start for answer in learned], np.int64)
@@ -98,7 +100,7 @@ def encode(
         windows=windows,
         offsets=offsets,
         contexts=[example.text for example in examples],
-        truncated=int(np.count_nonzero(question_ids.lengths > max_question)),
-        without_tokens=int(np.count_nonzero(answerable & ~has_tokens)),
+        truncated=int(np.count_nonzero(question_ids.lengths > most)),
+        lost=answerable & ~has_tokens,
         not_whole=int(np.count_nonzero(has_tokens & ~spans.is_found(windows, starts))),
     )

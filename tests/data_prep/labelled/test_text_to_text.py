@@ -1,97 +1,70 @@
-"""Examples as T5 was given them: prefixes, orders of fields, texts of labels, and what counts as a label."""
+"""Examples as T5 was given them: names of tasks, orders of fields, spaces around punctuation."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.labelled.suite import open_suite
 from data_prep.labelled.task import filled, task_of
-from data_prep.labelled.text_to_text import (
-    GLUE,
-    NO_LABEL,
-    for_f1,
-    in_one_text,
-    label_of,
-    pronoun,
-    question,
-    source,
-    spaced,
-    summary,
-    target,
-    translation,
-)
+from data_prep.labelled.text_to_text import as_in, in_one_text, question, spaced
+
+GLUE = [
+    ("CoLA", {"sentence": "A b."}, "cola sentence: A b."),
+    ("SST-2", {"sentence": "good"}, "sst2 sentence: good"),
+    ("MNLI", {"sentence1": "P", "sentence2": "H"}, "mnli hypothesis: H premise: P"),
+    ("QNLI", {"sentence": "S", "question": "Q"}, "qnli question: Q sentence: S"),
+    ("QQP", {"question2": "B", "question1": "A"}, "qqp question1: A question2: B"),
+    ("MRPC", {"#1 String": "A", "#2 String": "B"}, "mrpc sentence1: A sentence2: B"),
+    ("RTE", {"sentence1": "A", "sentence2": "B"}, "rte sentence1: A sentence2: B"),
+    ("STS-B", {"sentence1": "A", "sentence2": "B"}, "stsb sentence1: A sentence2: B"),
+]
+LABELS = {
+    "cola": ["unacceptable", "acceptable"],
+    "sst2": ["negative", "positive"],
+    "mrpc": ["not_equivalent", "equivalent"],
+    "qqp": ["not_duplicate", "duplicate"],
+    "mnli": ["entailment", "neutral", "contradiction"],
+    "qnli": ["entailment", "not_entailment"],
+    "rte": ["entailment", "not_entailment"],
+}
 
 
-@pytest.mark.parametrize(
-    ("task", "fields", "label", "given_text", "wanted"),
-    [
-        ("cola", {"sentence": "A b."}, 0, "cola sentence: A b.", "unacceptable"),
-        ("sst2", {"sentence": "good"}, 1, "sst2 sentence: good", "positive"),
-        ("mnli", {"premise": "P", "hypothesis": "H"}, 1, "mnli hypothesis: H premise: P", "neutral"),
-        ("qnli", {"sentence": "S", "question": "Q"}, 1, "qnli question: Q sentence: S", "not_entailment"),
-        ("qqp", {"question2": "B", "question1": "A"}, 1, "qqp question1: A question2: B", "duplicate"),
-        ("mrpc", {"sentence1": "A", "sentence2": "B"}, 0, "mrpc sentence1: A sentence2: B", "not_equivalent"),
-        ("rte", {"sentence1": "A", "sentence2": "B"}, 0, "rte sentence1: A sentence2: B", "entailment"),
-        ("stsb", {"sentence1": "A", "sentence2": "B"}, 3.25, "stsb sentence1: A sentence2: B", "3.2"),
-        ("rte", {"sentence1": "A", "sentence2": "B"}, NO_LABEL, "rte sentence1: A sentence2: B", "<unk>"),
-    ],
-)
-def test_examples_are_those_of_t5(
-    task: str, fields: dict[str, str], label: float, given_text: str, wanted: str
+@pytest.mark.parametrize(("of", "fields", "wanted"), GLUE)
+def test_tasks_of_glue_are_given_and_labelled_as_those_of_t5(
+    of: str, fields: dict[str, str], wanted: str, tmp_path: Path
 ) -> None:
-    assert source(task, fields) == given_text
-    assert target(GLUE[task], label) == wanted
+    (tmp_path / of).mkdir()
+    for split in ("train", "dev", "dev_matched", "dev_mismatched"):
+        (tmp_path / of / f"{split}.tsv").touch()
+    name = of.lower().replace("-", "")
+    task = open_suite("glue", tmp_path).task(name)
+    assert filled(in_one_text(task, name).inputs[0], fields) == wanted
+    assert list(task.classes.values()) == LABELS.get(name, [])
 
 
 def test_inputs_in_one_text_may_have_any_name() -> None:
     values = {"test": "t.csv", "inputs": ["c!d", "a:b"], "label": "label", "head": "class"}
     template = in_one_text(task_of(values, "it"), "{x}").inputs[0]
-    assert filled(template, {"a:b": "1", "c!d": "2"}) == "{x} a:b: 1 c!d: 2"
+    assert filled(template, {"a:b": "1", "c!d": "2"}) == "{x} a:b: 1 c!d: 2", "in the order of the alphabet"
 
 
-def test_fields_are_in_the_order_of_the_alphabet() -> None:
-    assert all(list(task.fields) == sorted(task.fields) for task in GLUE.values())
-    assert "wnli" not in GLUE and len(GLUE) == 8
-
-
-@pytest.mark.parametrize(
-    ("score", "text"), [(0, "0.0"), (5, "5.0"), (3.8, "3.8"), (2.5, "2.4"), (0.1, "0.0"), (0.3, "0.4"), (4.9, "4.8")]
-)
-def test_scores_are_rounded_to_fifths_and_halves_to_even(score: float, text: str) -> None:
-    """5 · 2.5 = 12.5, 5 · 0.1 = 0.5, 5 · 0.3 = 1.5, 5 · 4.9 = 24.5: each to the even number beside it."""
-    assert target(GLUE["stsb"], score) == text
-
-
-@given(st.sampled_from(sorted(GLUE)), st.data())
-def test_a_written_target_is_the_label(name: str, data: st.DataObject) -> None:
-    task = GLUE[name]
-    label = data.draw(
-        st.sampled_from(range(len(task.labels))) if task.labels else st.integers(0, 25).map(lambda n: n / 5)
-    )
-    assert label_of(task, target(task, label)) == pytest.approx(label)
-
-
-@pytest.mark.parametrize("text", ["", "Acceptable", "acceptable ", "acceptable.", "unacceptabl", "<unk>"])
-def test_any_other_text_is_no_label_and_wrong(text: str) -> None:
-    assert label_of(GLUE["cola"], text) == NO_LABEL
-    assert label_of(GLUE["stsb"], text) == NO_LABEL
-    assert for_f1([0, 1, 1], [label_of(GLUE["mrpc"], text), 1, NO_LABEL]) == [1, 1, 0]
-
-
-def test_numbers_that_are_no_labels_are_refused() -> None:
-    with pytest.raises(ValueError, match="rte has the labels 0 to 1, not 2"):
-        target(GLUE["rte"], 2)
-
-
-def test_other_tasks() -> None:
-    asked = question("Who's there?", "Nobody (yet), they said.", ["Nobody (yet)", "no one"])
-    assert asked == ("question: Who ' s there ? context: Nobody ( yet ) , they said .", "Nobody ( yet )")
-    assert question("Who?", "x", [])[1] == "<unk>"
+def test_punctuation_of_questions_stands_between_spaces() -> None:
+    asked = question("Who's there?", "Nobody (yet), they said.")
+    assert asked == "question: Who ' s there ? context: Nobody ( yet ) , they said ."
     assert spaced("na\u0308ive_x 1½–2") == "na\u0308ive_x 1½ – 2"
-    assert translation("That is good.", "English", "German") == "translate English to German: That is good."
-    assert summary("A long story.") == "summarize: A long story."
-    words = ["Mark", "told", "Pete", "lies", "about", "himself", ".", "He", "should", "have", "known", "."]
-    assert pronoun(words, 7).endswith("himself . *He* should have known .") and pronoun(words, 7).startswith(
-        "wsc: Mark"
-    )
+
+
+@given(st.text("ab. -(\u0308_1", max_size=12), st.data())
+def test_a_part_of_a_context_is_found_by_its_spaced_form(context: str, data: st.DataObject) -> None:
+    start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(context))] * 2)))
+    found = as_in(context, spaced(context[start:end]))
+    assert spaced(found) == spaced(context[start:end]) and (found in context)
+
+
+def test_what_stands_in_no_context_stays_as_it_was_written() -> None:
+    assert as_in("Mrs. O'Neill's café", "O ' Neill") == "O'Neill" == as_in("Mrs. O'Neill's café", "O'Neill")
+    assert as_in("another one", "an other") == "an other", "words are not joined"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from data_prep.labelled.examples import TASKS, Answer, Example, Head, Labelled
@@ -64,6 +65,16 @@ def test_scores_of_what_is_kept_are_those_of_what_was_predicted(head: Head, tmp_
     (part,), task = made.parts, made.tasks["t"]
     assert (part.key, part.ids) == (("t", "test", "", 3), [example.id for example in examples])
     assert metrics.scores(task.metrics, task.head, part.truth, part.predicted, task.labels or None) == wanted
+
+
+def test_the_best_answers_of_questions_are_kept_with_their_places(tmp_path: Path) -> None:
+    data, predicted, _ = CASES["answer"]
+    best = [[("the cat", 2, 0.75), ("", None, 0.25)], []]
+    made = parts_of("t", data, "test", 3, data.splits["test"], predicted, None, best)
+    write(tmp_path / "p.parquet", tasks_of("t", data), made)
+    assert read(tmp_path / "p.parquet").parts[0].n_best == best
+    places = pq.read_table(tmp_path / "p.parquet")["n_best"].to_pylist()[0]
+    assert places[0] == {"text": "the cat", "start": 2, "score": 0.75}
 
 
 def test_metrics_are_those_that_the_task_names_or_those_of_its_head() -> None:

@@ -113,7 +113,7 @@ def test_adapters_learn_at_the_rate_of_their_layer(tmp_path: Path) -> None:
     learning = [name for name, weight in objective.network.named_parameters() if weight.requires_grad]
     shares = [objective.network.rate_shares[name] for name in learning if "lora_" in name]
     layers = len(two.layers)
-    assert sorted(set(shares), reverse=True) == [0.5**depth for depth in range(layers)] and layers > 1
+    assert sorted(set(shares), reverse=True) == [0.5**depth for depth in range(1, layers + 1)] and layers > 1
 
 
 @installed

@@ -227,11 +227,11 @@ def test_types_of_tokens_go_where_they_are_no_words(model_type: str, has_types: 
 def test_lower_layers_learn_more_slowly(model_type: str, lowest: str, layer: str, highest: str | None) -> None:
     network = FineTuning(encoder_of(model_type), "class", 2, layer_decay=0.5).network
     shares = {name: network.rate_shares.get(name, 1.0) for name, _ in network.named_parameters()}
-    expected = {lowest: 0.125, **{layer.format(place): share for place, share in enumerate((0.25, 0.5, 1.0))}}
+    expected = {lowest: 0.0625, **{layer.format(place): share for place, share in enumerate((0.125, 0.25, 0.5))}}
     expected |= {highest: 1.0} if highest else {}
     assert {name: shares[f"encoder.{name}"] for name in expected} == expected
     assert shares["classifier.weight"] == shares["classifier.bias"] == 1.0
-    assert {shares[name] for name in shares if name.startswith(f"encoder.{layer.partition('{')[0]}0.")} == {0.25}
+    assert {shares[name] for name in shares if name.startswith(f"encoder.{layer.partition('{')[0]}0.")} == {0.125}
     assert FineTuning(encoder_of(model_type), "class", 2).network.rate_shares == {}
 
 
@@ -250,6 +250,7 @@ def test_steps_of_lower_layers_are_smaller() -> None:
     moved = {name: float((tensor - before[name]).abs().max()) for name, tensor in built.network.state_dict().items()}
     sizes = [moved[f"encoder.encoder.layer.{layer}.output.dense.weight"] for layer in range(3)]
     assert sizes[0] / sizes[1] == pytest.approx(0.1, rel=0.05) and sizes[1] / sizes[2] == pytest.approx(0.1, rel=0.05)
+    assert sizes[2] / moved["classifier.weight"] == pytest.approx(0.1, rel=0.05)
     assert moved["encoder.embeddings.word_embeddings.weight"] / sizes[0] == pytest.approx(0.1, rel=0.05)
 
 

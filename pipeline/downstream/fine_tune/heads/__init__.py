@@ -7,17 +7,18 @@
     outputs      shape ↦ how many scores the network has at a place
     encode       (shape, examples, tokenizer, layout) ↦ `Encoded`
     predicted    (shape, `Encoded`, scores) ↦ `Predicted`
+    fitted       (shape, `Encoded`, scores) ↦ the shape with what validation rows choose; of heads where they choose
 
 and imports no torch. A network that writes has one module for all heads: what it scores are the ids that it wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer, processors
@@ -27,7 +28,7 @@ from data_prep.opening.files import read_json
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import ends_of, roles_of, specials_of
-from pipeline.downstream.counted import Counted, said
+from pipeline.downstream.counted import Counted, said, summed
 from training.models.text.architectures import architecture_in
 
 _ROOM = "pipeline.downstream.fine_tune.heads"
@@ -44,23 +45,30 @@ HEADS: dict[Head, str] = {
 @dataclass(frozen=True)
 class Shape:
     """What answers can be. scale: mean and standard deviation of training's scores, in which scores are learned.
-    unanswerable: whether some question of training has no answer. written: whether answers are written as texts."""
+    unanswerable: whether some question of training has no answer. written: whether answers are written as texts.
+    threshold: “no answer” is said where its score is above that of the best answer by more than this. prompt: how a
+    network that writes is given a `question` about a `context`; empty: as T5 was."""
 
     head: Head
     labels: tuple[str, ...] = ()
     scale: tuple[float, float] = (0.0, 1.0)
     unanswerable: bool = False
     written: bool = False
+    threshold: float = 0.0
+    prompt: str = ""
 
 
-def shape_of(data: Labelled, written: bool = False) -> Shape:
-    """The shape of a data set's answers."""
-    train, scale = data.splits["train"], (0.0, 1.0)
+def shape_of(
+    data: Labelled, written: bool = False, prompt: str = "", learned: Sequence[Example] | None = None
+) -> Shape:
+    """The shape of a data set's answers. learned: the examples that are learned from; None: all of train."""
+    train, scale = data.splits["train"] if learned is None else learned, (0.0, 1.0)
     if data.head == "score":
         scores = np.array([example.score for example in train if example.score is not None])
         scale = (float(scores.mean()), float(scores.std()) or 1.0)
     unanswerable = data.head == "answer" and any(not example.answers for example in train)
-    return Shape(data.head, tuple(data.labels), scale, unanswerable, written or data.head == "text")
+    written = written or data.head == "text"
+    return Shape(data.head, tuple(data.labels), scale, unanswerable, written, prompt=prompt)
 
 
 @dataclass(frozen=True)
@@ -76,12 +84,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of examples. counted: what of them is in no row. more: what `predicted` needs besides."""
+    """Rows of examples. counted: what of them is in no row. more: what `predicted` needs besides. teaches: which rows
+    can be learned from, [rows] bool; None: all."""
 
     rows: Rows
     examples: Sequence[Example]
     counted: Sequence[Counted] = ()
     more: dict[str, Any] = field(default_factory=dict)
+    teaches: np.ndarray | None = None
 
     @property
     def remarks(self) -> list[str]:
@@ -91,8 +101,21 @@ class Encoded:
     def __len__(self) -> int:
         return num_rows(self.rows)
 
+    def learnable(self) -> Rows:
+        """The rows that can be learned from."""
+        return self.rows if self.teaches is None else self.take(np.flatnonzero(self.teaches))
+
     def take(self, index: np.ndarray) -> Rows:
         return take(self.rows, index)
+
+
+class Span(NamedTuple):
+    """A part of a context. start: its first character; None: “no answer”, whose text is "". score: its share of the
+    probability of all parts that are listed with it."""
+
+    text: str
+    start: int | None
+    score: float
 
 
 @dataclass(frozen=True)
@@ -100,12 +123,31 @@ class Predicted:
     """Answers to examples, as `labelled_scores` has them, and how sure the network is of each: 0 to 1, or None.
 
     invalid: how many written texts are no answer. counted: what of the examples was not read, where that is told.
+    n_best: of questions about contexts the best answers to each, best first. null_odds: where they may have none, by how
+    much the score of “no answer” is above that of the best one.
     """
 
     answers: list[Any]
     scores: list[float | None]
     invalid: int = 0
     counted: Sequence[Counted] = ()
+    n_best: list[list[Span]] = field(default_factory=list)
+    null_odds: list[float] = field(default_factory=list)
+
+
+def joined(parts: Iterable[Predicted]) -> Predicted:
+    """What was predicted for some examples after others."""
+    whole = Predicted([], [])
+    for part in parts:
+        whole = Predicted(
+            whole.answers + part.answers,
+            whole.scores + part.scores,
+            whole.invalid + part.invalid,
+            summed([*whole.counted, *part.counted]),
+            whole.n_best + part.n_best,
+            whole.null_odds + part.null_odds,
+        )
+    return whole
 
 
 def module_of(shape: Shape) -> Any:
@@ -140,6 +182,11 @@ def _frame(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
         pair=f"{bos}$A {eos} $B {eos}".strip(),
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in {bos.strip(), eos} - {""}],
     )
+
+
+def logistic(odds: float) -> float:
+    """The probability of log odds."""
+    return float(1 / (1 + np.exp(-odds))) if odds > 0 else float(np.exp(odds) / (1 + np.exp(odds)))
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

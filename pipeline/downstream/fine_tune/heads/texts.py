@@ -1,14 +1,16 @@
 """A text written after another one: labels, numbers and answers by their names, too (Raffel et al. 2020, section 2.4).
 
 class    its text ─► the label's name; a text that is no label's name is wrong
-score    its text ─► the number, rounded to multiples of 0.2; a text that is no number is −1
-answer   "question: … context: …" ─► the first answer, or nothing
+score    its text ─► the number, rounded to multiples of 0.2, halves to even; a text that is no number is −1
+answer   the prompt, or "question: … context: …" with spaces around punctuation ─► the first answer, or nothing
 text     its text ─► the target
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
-from data_prep.labelled.text_to_text import NO_LABEL
+from data_prep.labelled.task import filled
+from data_prep.labelled.text_to_text import CONTEXT, NO_LABEL, QUESTION, as_in, question, spaced
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged, Rows
 from pipeline.downstream.counted import Counted
@@ -85,7 +88,8 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Spelling, layou
 def source_of(shape: Shape, example: Example) -> str:
     """What the network is given."""
     if shape.head == "answer":
-        return f"question: {example.text_pair} context: {example.text}"
+        texts = {CONTEXT: example.text, QUESTION: example.text_pair or ""}
+        return filled(shape.prompt, texts) if shape.prompt else question(texts[QUESTION], texts[CONTEXT])
     return example.text if example.text_pair is None else f"{example.text} {example.text_pair}"
 
 
@@ -96,7 +100,8 @@ def target_of(shape: Shape, example: Example) -> str:
     if shape.head == "score":
         return "" if example.score is None else f"{round(example.score * 5) / 5:.1f}"
     if shape.head == "answer":
-        return example.answers[0].text if example.answers else ""
+        first = example.answers[0].text if example.answers else ""
+        return first if shape.prompt else spaced(first)
     return example.target
 
 
@@ -104,6 +109,8 @@ def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     """Answers from ids that were written."""
     spelled: Spelling = encoded.more["spelling"]
     texts = spelled.texts([scores.row(row).tolist() for row in range(len(scores))])
+    if shape.head == "answer" and not shape.prompt:
+        texts = [as_in(example.text, text) for example, text in zip(encoded.examples, texts, strict=True)]
     if shape.head in ("answer", "text"):
         return Predicted(texts, [None] * len(texts))
     read = _label_of(shape, spelled) if shape.head == "class" else _number_of
@@ -123,7 +130,7 @@ def _label_of(shape: Shape, spelled: Spelling) -> Any:
 
 
 def _number_of(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        if math.isfinite(number := float(text)):
+            return number
+    return None

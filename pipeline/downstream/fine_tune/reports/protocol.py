@@ -49,7 +49,7 @@ def padding(cells: Sequence[Mapping[str, Any]]) -> str:
 def tables(cells: Sequence[Mapping[str, Any]], job: Config) -> list[Table]:
     """Steps by model and number of labels, and numbers of weights that are learned, where there is something to say."""
     networks = [cell for cell in cells if cell.get("steps")]
-    made = []
+    made = _thresholds(networks)
     if job.adapters is not None:
         weights = {cell["model"]: cell["weights"] for cell in networks}
         rows = [[model, *(f"{number:,}" for number in numbers)] for model, numbers in weights.items()]
@@ -64,6 +64,18 @@ def tables(cells: Sequence[Mapping[str, Any]], job: Config) -> list[Table]:
         for model in dict.fromkeys(cell["model"] for cell in networks)
     ]
     return [*made, Table("Steps taken", columns, rows)]
+
+
+def _thresholds(networks: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """By how much “no answer” must score above the best answer to be said, where validation rows choose it."""
+    rows = [
+        [cell["model"], f"{cell['labels']:,}", ", ".join(f"{each:+.2f}" for each in cell["thresholds"])]
+        for cell in networks
+        if cell.get("thresholds")
+    ]
+    return [Table("Thresholds of “no answer”, chosen by F1 of validation rows", ["model", "labels", "by seed"], rows)][
+        : len(rows)
+    ]
 
 
 def _steps(cell: Mapping[str, Any], job: Config) -> str:

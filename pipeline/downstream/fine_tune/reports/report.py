@@ -148,7 +148,7 @@ def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path)
         examples = [replace(example, id=own) for example, own in zip(examples, ids, strict=True)]
     parts = []
     for seed, predicted in enumerate(trials.predicted[PRETRAINED, max(job.label_counts)]):
-        of_seed = (examples, predicted.answers, predicted.scores)
+        of_seed = (examples, predicted.answers, predicted.scores, predicted.n_best)
         parts += labelled_scores.parts_of(job.name, data, data.reported, seed, *of_seed)
     tasks = {part.task: labelled_scores.tasks_of(job.name, data)[part.task] for part in parts}
     predictions_file.write(folder / predictions_file.FILE, tasks, parts)
@@ -183,8 +183,8 @@ def _by_part(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) 
 def _table(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
     rows = []
     for cell in cells:
-        by_name = [[scores[name] for scores in cell["all"]] for name in names]
-        rows.append([_marked(cell["model"]), *map(_with_spread, by_name)])
+        by_name = [[scores[name] for scores in cell["all"] if name in scores] for name in names]
+        rows.append([_marked(cell["model"]), *(_with_spread(of) if of else "–" for of in by_name)])
     return Table(title, ["model", *names], rows)
 
 

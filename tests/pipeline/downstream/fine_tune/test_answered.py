@@ -35,9 +35,15 @@ CASES: dict[str, tuple[list[Example], list[Any], list[list[str]]]] = {
             Example(text="a b", text_pair="q", answers=(Answer("b", 2),)),
             Example(text="a b", text_pair="r"),
             Example(text="a b", text_pair="s"),
+            Example(text="at the end.", text_pair="t", answers=(Answer("the end", 3),)),
         ],
-        ["a", "", "b"],
+        ["a", "", "b", "End."],
         [["s", "no answer", "b", "90%"], ["q", "b", "a", "80%"]],
+    ),
+    "text-to-text": (
+        [Example(text="a", target="b "), Example(text="c", target="d")],
+        ["b", "e"],
+        [["c", "d", "e", "60%"]],
     ),
 }
 
@@ -45,7 +51,7 @@ CASES: dict[str, tuple[list[Example], list[Any], list[list[str]]]] = {
 @pytest.mark.parametrize("task", CASES)
 def test_wrong_answers_are_shown_the_surest_first(task: Any, tmp_path: Path) -> None:
     examples, answers, wanted = CASES[task]
-    sure = [None] * len(answers) if task == "regression" else [0.8, 0.6, 0.9][: len(answers)]
+    sure = [None] * len(answers) if task == "regression" else [0.8, 0.6, 0.9, 0.95][: len(answers)]
     data = Labelled(task, ["O", "X"], SPLITS, "made up", "CC0-1.0", "none")
     tables, figures = answered.shown(data, examples, Predicted(answers, [*sure]), tmp_path)
     assert tables[0].examples and list(tables[0].rows) == wanted

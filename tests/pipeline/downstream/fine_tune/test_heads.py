@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from data_prep.labelled.examples import Answer, Example, Labelled
-from data_prep.shards.rows import Ragged, ragged
+from data_prep.shards.rows import Ragged, num_rows, ragged
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
 from data_prep.tokens.tokenizers import load as load_tokenizer
@@ -150,24 +150,63 @@ def test_scores_that_say_the_truth_give_the_answer_back(context: str, question: 
             scores[inputs.offsets[row] + np.asarray(encoded.rows[name])[row], side] = 9.0
     predicted = head.predicted(asked, encoded, Ragged(scores, inputs.offsets))
     if encoded.remarks:
-        assert encoded.remarks == ["1 of 1 answers are in no window as a whole, and cannot be learned"]
+        assert encoded.remarks == ["1 of 1 answers are in no window as a whole, and are learned as if there were none"]
     else:
         assert predicted.answers == [answer]
 
 
-def test_no_answer_is_said_where_it_is_likelier_and_there_may_be_none() -> None:
-    example = Example(text="a b c", text_pair="d", answers=(Answer("b", 2),))
-    none = Example(text="a b c", text_pair="e")
-    scores = np.zeros((9, 2), np.float32)
-    scores[0] = 5.0  # [CLS]
-    scores[4] = 4.0  # b: [CLS] d [SEP] a b c [SEP]
-    for trained_on, wanted in (((example,), "b"), ((example, none), "")):
-        asked = data("question-answering", (), *trained_on)
-        head = module_of(asked)
-        encoded = head.encode(asked, [example], tokenizer(), Layout(16, 4))
-        (length,) = ragged(encoded.rows, "input").lengths
-        predicted = head.predicted(asked, encoded, Ragged.from_lengths(scores[:length], [length]))
-        assert predicted.answers == [wanted] and predicted.scores == [pytest.approx(1 / (1 + np.exp(2)))]
+ANSWERED = Example(text="a b c", text_pair="d", answers=(Answer("b", 2),))
+UNANSWERED = Example(text="a b c", text_pair="e")
+
+
+def scored(*of_questions: tuple[float, float]) -> Ragged:
+    """Scores of “no answer” and of b: [CLS] d [SEP] a b c [SEP]."""
+    scores = np.zeros((len(of_questions), 7, 2), np.float32)
+    scores[:, 0], scores[:, 4] = np.array(of_questions).T[:, :, None] / 2
+    return Ragged.from_lengths(scores.reshape(-1, 2), [7] * len(of_questions))
+
+
+@pytest.mark.parametrize(("trained_on", "wanted"), [((ANSWERED,), "b"), ((ANSWERED, UNANSWERED), "")])
+def test_no_answer_is_said_where_it_is_likelier_and_there_may_be_none(trained_on: Any, wanted: str) -> None:
+    asked = data("question-answering", (), *trained_on)
+    head = module_of(asked)
+    encoded = head.encode(asked, [ANSWERED], tokenizer(), Layout(16, 4))
+    predicted = head.predicted(asked, encoded, scored((10.0, 8.0)))
+    (spans,) = predicted.n_best
+    assert predicted.answers == [wanted] == [spans[0].text] and predicted.scores == [spans[0].score]
+    places = {span.text: span.start for span in spans}
+    assert sum(span.score for span in spans) == pytest.approx(1)
+    assert (places.pop("", 0), predicted.null_odds) == ((0, []) if wanted else (None, [2.0]))
+    assert places == {ANSWERED.text[start:end]: start for start in (0, 2, 4) for end in (1, 3, 5) if end > start}
+    best = {span.text: span.score for span in spans}
+    assert np.log(best["b"] / best["a b"]) == pytest.approx(4.0), "b is 8 = 4 + 4, a b is 0 + 4"
+
+
+def test_validation_rows_choose_the_threshold_of_no_answer() -> None:
+    """By F1: the right answer is likelier than none by less than nothing, so none may be the likelier by 2."""
+    asked = data("question-answering", (), ANSWERED, UNANSWERED)
+    head, layout = module_of(asked), Layout(16, 4)
+    encoded = head.encode(asked, [ANSWERED, UNANSWERED, ANSWERED], tokenizer(), layout)
+    scores = scored((10.0, 8.0), (13.0, 8.0), (9.0, 8.0))
+    fitted = head.fitted(asked, encoded, scores)
+    assert (asked.threshold, fitted.threshold) == (0.0, 2.0)
+    assert head.predicted(asked, encoded, scores).answers == ["", "", ""]
+    predicted = head.predicted(fitted, encoded, scores)
+    assert predicted.answers == ["b", "", "b"]
+    assert predicted.scores == [next(s.score for s in spans if s.text == answer) for answer, spans in
+                                zip(predicted.answers, predicted.n_best, strict=True)]  # fmt: skip
+    silent = head.fitted(asked, head.encode(asked, [UNANSWERED] * 2, tokenizer(), layout), scored((0.0, 8.0), (0, 9)))
+    assert silent.threshold == -10.0, "where nothing is to be answered, nothing is"
+    assert head.fitted(data("question-answering", (), ANSWERED), encoded, scores).threshold == 0.0
+
+
+def test_a_question_whose_answer_stands_nowhere_is_not_learned_as_one_without_an_answer() -> None:
+    asked = data("question-answering", (), ANSWERED)
+    lost = Example(text="a b c " * 9, text_pair="d", answers=(Answer("h", -1),))
+    encoded = module_of(asked).encode(asked, [ANSWERED, lost, UNANSWERED], tokenizer(), Layout(12, 3))
+    assert encoded.remarks == ["1 of 3 answers are not found in their context, and are not learned"]
+    assert len(encoded) > 3 and encoded.teaches is not None and encoded.teaches.sum() == 2
+    assert num_rows(encoded.learnable()) == 2 and np.asarray(encoded.learnable()["start"]).tolist() == [4, 0]
 
 
 def test_every_head_has_what_the_table_says() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.labelled.examples import Answer, Example
 from data_prep.labelled.task import task_of
-from data_prep.labelled.text_to_text import in_one_text
+from data_prep.labelled.text_to_text import in_one_text, prompt_of
 from data_prep.shards.rows import Ragged, ragged
-from pipeline.downstream.fine_tune.heads import Layout, Shape, module_of, texts, tokenizer_of
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Shape, module_of, texts, tokenizer_of
 from tests.training.inference import writers
 
 LAYOUT = Layout(20, 5, max_answer=8)
@@ -30,11 +31,11 @@ CASES: list[tuple[Shape, Example, str, str, Any]] = [
     (
         Shape("answer", written=True),
         Example(text="the cat sat", text_pair="who?", answers=(Answer("cat", 4), Answer("the cat", 0))),
-        "question: who? context: the cat sat", "cat", "cat",
+        "question: who ? context: the cat sat", "cat", "cat",
     ),
     (
         Shape("answer", written=True), Example(text="the cat", text_pair="why?"),
-        "question: why? context: the cat", "", "",
+        "question: why ? context: the cat", "", "",
     ),
     (Shape("text", written=True), Example(text="on a mat", target="on a log"), "on a mat", "on a log", "on a log"),
 ]  # fmt: skip
@@ -50,6 +51,30 @@ def test_what_is_to_be_written_is_read_as_the_answer(folder: Path, case: int) ->
     assert ids[-1] == spelled.end and not encoded.remarks
     predicted = module_of(shape).predicted(shape, encoded, Ragged.from_rows([ids[:-1]], np.uint32))
     assert predicted.answers == [answer] and predicted.scores == [None] and predicted.invalid == 0
+
+
+def test_questions_are_asked_by_their_prompt_and_answers_stand_as_in_the_context(folder: Path) -> None:
+    asked = Example(text="the cat-dog sat.", text_pair="who?", answers=(Answer("cat-dog", 4),))
+    plain = Shape("answer", written=True)
+    prompted = Shape("answer", written=True, prompt="{context} / {question}")
+    assert (texts.source_of(plain, asked), texts.target_of(plain, asked)) == (
+        "question: who ? context: the cat - dog sat .", "cat - dog",
+    )  # fmt: skip
+    given = texts.source_of(prompted, asked), texts.target_of(prompted, asked)
+    assert given == ("the cat-dog sat. / who?", "cat-dog")
+    spelled = SimpleNamespace(texts=lambda ids: ["cat - dog", "a dog"])
+    encoded = Encoded({}, [asked, asked], more={"spelling": spelled})
+    scores = Ragged.from_rows([[0], [0]], np.uint32)
+    assert texts.predicted(plain, encoded, scores).answers == ["cat-dog", "a dog"]
+    assert texts.predicted(prompted, encoded, scores).answers == ["cat - dog", "a dog"]
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999", "three"])
+def test_a_text_that_is_no_number_is_no_answer(text: str) -> None:
+    shape = Shape("score", written=True)
+    encoded = Encoded({}, [Example(text="a")], more={"spelling": SimpleNamespace(texts=lambda ids: [text])})
+    predicted = texts.predicted(shape, encoded, Ragged.from_rows([[0]], np.uint32))
+    assert (predicted.answers, predicted.invalid) == ([-1.0], 1)
 
 
 def test_sources_are_given_as_prompts_are(folder: Path) -> None:
@@ -104,6 +129,13 @@ def test_labels_that_are_written_alike_are_refused(folder: Path) -> None:
 def test_inputs_are_one_text_by_the_prompt_or_as_t5_has_them(values: dict[str, Any], inputs: list[str]) -> None:
     task = task_of({"test": ["dev.tsv"], "head": "answer" if "layout" in values else "class", **values}, "task")
     assert in_one_text(task, "rte").inputs == inputs
+
+
+def test_a_prompt_of_questions_names_their_columns_alone() -> None:
+    values = {"test": ["dev.jsonl"], "head": "answer", "inputs": ["body", "asked"], "prompt": "{{Q}} {asked}: {body}"}
+    assert prompt_of(in_one_text(task_of(values, "task"), "qa")) == "{{Q}} {question}: {context}"
+    with pytest.raises(UserError, match="prompt: names 'title', and written answers are asked of body and asked alone"):
+        in_one_text(task_of({**values, "prompt": "{title} {asked}"}, "task"), "qa")
 
 
 def test_files_with_inputs_of_their_own_are_one_text_too() -> None:

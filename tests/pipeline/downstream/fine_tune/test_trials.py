@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +14,14 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
+from data_prep.errors import UserError
+from data_prep.labelled.examples import Answer
 from data_prep.labelled.files import Example, Labelled
 from data_prep.shards.rows import Ragged
+from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune import baselines, trials
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of
-from pipeline.downstream.fine_tune.heads import Encoded, Predicted, Shape
+from pipeline.downstream.fine_tune.heads import Encoded, Predicted, Shape, Span, shape_of
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.stage import Context
 
@@ -243,13 +248,102 @@ def test_a_job_that_goes_on_takes_up_the_trials_that_are_finished(
     job: trials.Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was learned of how many weights, and the share of padding, as the first attempt had them."""
-    predicted = Predicted([1, 0], [0.75, None], 1)
-    made = trials.Trial({"accuracy": 0.5, "f1": 0.25}, predicted, 20, 10, (7, 9), 0.125)
+    predicted = Predicted([1, 0], [0.75, None], 1, [], [[Span("a", 3, 0.75)], [Span("", None, 1.0)]], [-1.5, math.inf])
+    counted = {"train": [Counted(3, 20, "rows are cut")], "test": [Counted(0, 25, "rows are cut")]}
+    made = trials.Trial({"accuracy": 0.5, "f1": 0.25}, predicted, 20, 10, (7, 9), 0.125, -2.5, counted)
     job.context = Context(work=tmp_path)
     monkeypatch.setattr(job, "_trial", lambda *_: made)
     assert job.trial("pretrained", 20, 1, 0.25, "test") == made
     monkeypatch.setattr(job, "_trial", lambda *_: pytest.fail("it is finished"))
+    job.counted.clear()
     assert job.trial("pretrained", 20, 1, 0.25, "test") == made
+    assert job.remarks() == [f"train by {tmp_path / 'model'}, 20 labels: 3 of 20 rows are cut"]
+
+
+def test_what_is_cut_of_training_rows_is_said_of_the_worst_seed(
+    job: trials.Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trial(model: str, labels: int, seed: int, lr: float, split: str) -> trials.Trial:
+        counted = {"train": [Counted(max(seed, 0), labels, "rows are cut")], split: [Counted(7, 25, "rows are cut")]}
+        return trials.Trial({"accuracy": 0.5}, NOTHING, counted=counted)
+
+    monkeypatch.setattr(job, "_trial", trial)
+    job.run()
+    folder = job.sources["pretrained"].folder
+    assert job.remarks() == [
+        f"train by {folder}, 4 labels: 2 of 4 rows are cut, in the seed with most",
+        f"validation by {folder}: 7 of 25 rows are cut",
+        f"test by {folder}: 7 of 25 rows are cut",
+        f"train by {folder}, 20 labels: 2 of 20 rows are cut, in the seed with most",
+    ]
+
+
+QUESTIONS = Labelled(
+    "question-answering",
+    [],
+    {
+        split: [Example(text="a b", text_pair=f"{split} {n}", answers=(Answer("b", 2),) * (n % 2)) for n in range(6)]
+        for split in ("train", "validation", "test")
+    },
+    "made up", "CC0-1.0", "none",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reported", ["test", "validation"])
+def test_a_threshold_is_chosen_by_validation_rows_and_never_by_those_that_are_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: str
+) -> None:
+    splits = QUESTIONS.splits if reported == "test" else {**QUESTIONS.splits, "test": []}
+    asked = JOB.model_copy(update={"task": "question-answering"})
+    pretrained: Any = SimpleNamespace(path=tmp_path)
+    built = trials.Trials(
+        asked, {"seed": 5, "precision": "fp32"}, replace(QUESTIONS, splits=splits), pretrained, Context()
+    )
+    calls: list[tuple[str, str, float]] = []
+
+    def encode(shape: Shape, examples: Any, tokenizer: Any, layout: Any) -> Encoded:
+        return Encoded({"input": Ragged.from_rows([[0]] * len(examples))}, examples)
+
+    def called(name: str, rows: Encoded, shape: Shape) -> None:
+        calls.append((name, str(rows.examples[0].text_pair).partition(" ")[0], shape.threshold))
+
+    def fitted(shape: Shape, rows: Encoded, scores: Ragged) -> Shape:
+        called("fitted", rows, shape)
+        return replace(shape, threshold=1.5)
+
+    def predicted(shape: Shape, rows: Encoded, scores: Ragged) -> Predicted:
+        called("predicted", rows, shape)
+        return Predicted(["b"] * len(rows), [None] * len(rows))
+
+    monkeypatch.setattr(built, "head", SimpleNamespace(encode=encode, predicted=predicted, fitted=fitted))
+    monkeypatch.setattr(trials, "tokenizer_of", lambda *_, **__: None)
+    monkeypatch.setattr(built, "_train", lambda *_: (1, 1, None))
+    objective = SimpleNamespace(network=nn.Linear(2, 3), scores=lambda rows: rows["input"])
+    monkeypatch.setattr(trials, "learner_of", lambda *_, **__: objective)
+    monkeypatch.setattr(built, "_encoder", lambda source: None)
+    trial = built.trial("scratch", 6, 0, 0.25, reported)
+    if reported == "test":
+        assert calls == [("fitted", "validation", 0.0), ("predicted", "test", 1.5)] and trial.threshold == 1.5
+        assert not built.remarks()
+    else:
+        assert calls == [("predicted", "validation", 0.0)] and trial.threshold is None
+        assert "no threshold is chosen" in built.remarks()[0]
+
+
+def test_what_answers_can_be_is_known_from_the_examples_that_are_learned_from() -> None:
+    train = [Example(text=str(score), score=score) for score in (1.0, 3.0, 100.0)]
+    scored = Labelled("regression", [], {"train": train}, "made up", "CC0-1.0", "none")
+    assert shape_of(scored, learned=train[:2]).scale == (2.0, 1.0)
+    answered = [example for example in QUESTIONS.splits["train"] if example.answers]
+    assert shape_of(QUESTIONS).unanswerable and not shape_of(QUESTIONS, learned=answered).unanswerable
+
+
+def test_rows_that_teach_nothing_are_not_trained_on(job: trials.Trials) -> None:
+    rows, odd = {"input": Ragged.from_rows([[0]])}, [Counted(1, 1, "odd")]
+    nothing = Encoded(rows, [Example()], odd, teaches=np.zeros(1, bool))  # type: ignore[arg-type]
+    any_objective: Any = None
+    with pytest.raises(UserError, match=r"downstream topics: no row of train can be learned \(1 of 1 odd\); mend"):
+        job._train(any_objective, job.shape, nothing, job.sources["pretrained"], 0.1, 1)
 
 
 def test_epochs_are_passes_over_the_rows() -> None:
@@ -283,6 +377,11 @@ def test_rare_labels_weigh_more() -> None:
         ({"epochs": 2}, "takes one of steps and epochs, found both"),
         ({"steps": None}, "takes one of steps and epochs, found neither"),
         ({"early_stopping": 2}, "'early_stopping' counts evaluations; set 'evaluate_every', too"),
+        (
+            {"task": "question-answering", "length": 7},
+            "a length of 7 with a window_overlap of 2 leaves windows no room",
+        ),
+        ({"task": "tagging", "window_overlap": 30}, "a length of 32 with a window_overlap of 30 leaves windows no"),
         ({"class_weights": {"a": 0.0}}, "class_weights: 'a' has the weight 0; weights are positive"),
     ],
 )
@@ -294,6 +393,7 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
 def test_settings_that_are_not_set_are_in_no_key() -> None:
     values = JOB.model_dump(mode="json")
     added = {"epochs": 2.0, "evaluate_every": 5, "early_stopping": 2, "layer_decay": 0.9, "class_weights": "balanced"}
+    added["max_question"] = 100
     added["adapters"] = {"rank": 4, "alpha": 16.0, "dropout": 0.0, "modules": None}
     assert not {"submission", *added} & values.keys()
     asked = {**values, "steps": None, **added}

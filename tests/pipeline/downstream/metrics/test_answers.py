@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_prep.errors import UserError
 from pipeline.downstream.metrics import scores
 from pipeline.downstream.metrics.chinese_answers import longest_common_substring, segments
-from pipeline.downstream.metrics.squad import Threshold, best_threshold, normalised, raw_scores, with_threshold
+from pipeline.downstream.metrics.squad import Threshold, best_threshold, normalised, raw_scores
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_threshold_of_no_answer() -> None:
     null_scores, answerable = [3.0, -1.0, 0.5, 0.7], [False, True, False, True]
     found = best_threshold([0, 1, 0, 0.5], ["x", "y", "z", "w"], null_scores, answerable)
     assert found == Threshold(75.0, -1.0), "2 + 1, then 2, 2.5, 1.5 of 4"
-    answers = with_threshold(["x", "y", "z", "w"], null_scores, found.threshold)
+    answers = ["" if null > found.threshold else text for text, null in zip("xyzw", null_scores, strict=True)]
     assert answers == ["", "y", "", ""], "above the threshold, not at it"
 
 

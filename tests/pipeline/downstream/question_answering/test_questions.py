@@ -91,7 +91,7 @@ def test_what_the_rows_say_comes_back_as_answers(kind: str) -> None:
     golds = [[right.text for right in example.answers] for example in EXAMPLES[:3]]
     values = scores(["squad"], "answer", golds, [prediction.above(0) for prediction in made[:3]])
     assert values["f1"] > 80, "pieces of words may bring a comma along, which is not compared"
-    assert (questions.truncated, questions.without_tokens, questions.not_whole) == (0, 0, 0)
+    assert (questions.truncated, questions.lost.any(), questions.not_whole) == (0, False, 0)
     assert said(questions.counted()) == [] and len(questions) == 6
 
 
@@ -119,10 +119,19 @@ def test_what_does_not_fit_is_counted() -> None:
     questions = encode([long, lost, blank], wordpiece(), length=40, window_overlap=8, max_question=12)
     assert said(questions.counted()) == [
         "1 of 3 questions are too long and truncated",
-        "2 of 3 answers are not found in their context, and cannot be learned",
-        "1 of 3 answers are in no window as a whole, and cannot be learned",
+        "2 of 3 answers are not found in their context, and are not learned",
+        "1 of 3 answers are in no window as a whole, and are learned as if there were none",
     ]
+    assert questions.lost.tolist() == [False, True, True]
     assert not np.any(questions.rows["start"]) and not np.any(questions.rows["end"])  # type: ignore[arg-type]
+
+
+def test_a_question_that_leaves_its_context_no_room_is_cut_and_counted() -> None:
+    """Whoever set no overlap is not told of one, and one long question does not end a job."""
+    asked = [Example(CONTEXT, text_pair="why " * 30, id="1"), Example(CONTEXT, text_pair="Who?", id="2")]
+    questions = encode(asked, wordpiece(), length=24, window_overlap=8)
+    assert said(questions.counted()) == ["1 of 2 questions are too long and truncated"]
+    assert ragged(questions.rows, "input").lengths.max() == 24 and questions.windows.question_size[0] == 24 - 3 - 8 - 1
 
 
 def test_no_examples_are_no_windows() -> None:
