@@ -184,8 +184,9 @@ def test_the_job_learns_and_reports(
         "reading labelled examples",
         "fine-tuning pretrained from 4 labels",
     ]
-    assert [text.partition(" in train")[0] for text in read(out).notes["remarks"]] == [
-        "downstream verbs: 5 of 40 rows of validation are", "downstream verbs: 2 of 40 rows of test are"
+    assert [text.partition(" in ")[0] for text in read(out).notes["remarks"]] == [
+        f"downstream verbs: {shared} are" for shared in
+        ("5 of 40 rows of validation", "2 of 40 rows of test", "4 of 40 rows of test")
     ]  # fmt: skip
     assert messages[-1][1] == 1.0 and len(messages) == 2 + 2 * 2 * (2 + 2)
     predictions = predictions_file.read(out / read(out).predictions)  # type: ignore[operator]
