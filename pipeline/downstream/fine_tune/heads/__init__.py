@@ -123,8 +123,8 @@ class Predicted:
     """Answers to examples, as `labelled_scores` has them, and how sure the network is of each: 0 to 1, or None.
 
     invalid: how many written texts are no answer. counted: what of the examples was not read, where that is told.
-    n_best: of questions about contexts the best answers to each, best first. null_odds: where they may have none, by how
-    much the score of “no answer” is above that of the best one.
+    n_best: of questions about contexts the best answers to each, best first. null_odds: where they may have none, by
+    how much the score of “no answer” is above that of the best one.
     """
 
     answers: list[Any]
