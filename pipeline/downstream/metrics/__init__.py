@@ -23,12 +23,16 @@ from pipeline.downstream.metrics.measured import Column, Measured
 
 @dataclass(frozen=True)
 class MetricEntry:
-    """Where a metric is defined, and the heads it applies to. of_labels: whether it takes the task's labels."""
+    """Where a metric is defined, and the heads it applies to.
+
+    of_labels: whether it takes the task's labels. note: what reports say beside its numbers, a sentence.
+    """
 
     module: str
     function: str
     heads: tuple[str, ...]
     of_labels: bool = False
+    note: str = ""
 
 
 _ROOM = "pipeline.downstream.metrics"
@@ -42,7 +46,13 @@ METRICS = {
     "entity-f1": MetricEntry(f"{_ROOM}.entities", "entity_f1", ("tags",)),
     "squad": MetricEntry(f"{_ROOM}.squad", "squad", ("answer",)),
     "squad-v2": MetricEntry(f"{_ROOM}.squad", "squad_v2", ("answer",)),
-    "cmrc": MetricEntry(f"{_ROOM}.chinese_answers", "cmrc", ("answer",)),
+    "cmrc": MetricEntry(
+        f"{_ROOM}.chinese_answers",
+        "cmrc",
+        ("answer",),
+        note="F1 is that of the official script, but for answers with several sentences of words that are not Chinese: "
+        "the script parts these, and then the full stop of each from its word.",
+    ),
     "bleu": MetricEntry(f"{_ROOM}.text", "measured_bleu", ("text",)),
     "bleu-zh": MetricEntry(f"{_ROOM}.text", "measured_bleu_zh", ("text",)),
     "exact-match": MetricEntry(f"{_ROOM}.text", "measured_exact", ("text",)),
@@ -61,6 +71,11 @@ def problems(names: Iterable[str], head: str) -> list[str]:
         elif head not in METRICS[name].heads:
             wrong.append(f"the metric {name!r} is not for head {head}; {choices(name, allowed)}")
     return wrong
+
+
+def metric_notes(names: Iterable[str]) -> list[str]:
+    """What is to be said beside the numbers of metrics."""
+    return [METRICS[name].note for name in dict.fromkeys(names) if METRICS[name].note]
 
 
 def measured(name: str, head: str, truth: Column, predicted: Column, labels: Column | None = None) -> Measured:

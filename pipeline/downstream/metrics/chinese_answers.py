@@ -4,6 +4,10 @@ DRCD is usually scored with it, too. A fixed list of punctuation is removed and 
 character is one item, other text is split into words (nltk's Penn Treebank tokenizer). F1 is based on the longest
 common substring of items, so order matters. Exact match keeps spaces. Of several accepted answers the best match
 counts, and a missing prediction is wrong.
+
+The script first splits other text into sentences, by a model of Punkt that nltk downloads and that is not had here.
+That makes a difference where a sentence ends inside of such text with a full stop: `a. b` is a, ., b there, and a., b
+here. Question and exclamation marks are words in both; straight quotation marks behind them may open or close.
 """
 
 from __future__ import annotations
@@ -75,7 +79,7 @@ def _is_chinese(character: str) -> bool:
 
 @functools.cache
 def _words() -> Callable[[str], list[str]]:
-    """The word tokenizer for other text. Answers are short and not split into sentences first."""
+    """The word tokenizer for other text, which is not split into sentences first."""
     from nltk.tokenize.destructive import NLTKWordTokenizer
 
     return NLTKWordTokenizer().tokenize

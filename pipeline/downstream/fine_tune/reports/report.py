@@ -16,6 +16,7 @@ from pipeline.downstream.fine_tune.examples import some
 from pipeline.downstream.fine_tune.job import FINE_TUNED, Config
 from pipeline.downstream.fine_tune.metrics import main_metric
 from pipeline.downstream.fine_tune.reports import languages, protocol
+from pipeline.downstream.metrics import metric_notes
 from pipeline.downstream.model_names import FROZEN, PRETRAINED, SCRATCH, slug
 from pipeline.gate import ENCODER, Candidate
 from pipeline.reports import data as figures
@@ -52,13 +53,14 @@ def build(
     ]
     tested = some(data.splits[data.reported], job.test_rows, 0)  # how many of each language does not depend on the seed
     metric, test_rows = main_metric(data), len(tested)
+    said = filter(None, [*metric_notes(data.metrics), protocol.padding(cells), languages.sentence(data, tested)])
     figures.learning_curve(f"{job.name} ({data.reported})", metric, cells, folder / CURVE)
     return Report(
         title=job.name,
         about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of {data.reported}; mean ± "
         f"standard deviation over {job.seeds} seeds (examples, weights and order); "
         f"{protocol.description(job)}; learning rates chosen on validation rows."
-        + "".join(f"\n\n{text}" for text in filter(None, [protocol.padding(cells), languages.sentence(data, tested)]))
+        + "".join(f"\n\n{text}" for text in said)
         + "".join(f"\n\n{remark[0].upper()}{remark[1:]}." for remark in remarks),
         tables=_tables(job, models, cells, paired),
         figures=[Figure("learning curve", CURVE)],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.downstream.fine_tune.reports import languages
+from pipeline.downstream.metrics import metric_notes
 from pipeline.downstream.metrics.suite import GLUE, SuiteScore, glue_score, suite_score
 from pipeline.downstream.model_names import PRETRAINED, SCRATCH
 from pipeline.reports.report import Report, Table
@@ -159,6 +160,7 @@ def _protocol(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Iterab
     yield f"Cells are means ± standard deviations of {' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])}."
     if few := [text for name, report in reports.items() if (text := _few(about["tasks"][name], report))]:
         yield f"Not all rows were used: {'; '.join(few)}."
+    yield from metric_notes(name for task in about["tasks"].values() for name in about["metrics"][task])
     if about["missing"]:
         yield f"Tasks that the folder lacks: {', '.join(about['missing'])}."
     notes = [f"{row['name']}: {row['note']}" for row in about["published"] if row["note"]]

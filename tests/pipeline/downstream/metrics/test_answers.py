@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nltk.tokenize.destructive import NLTKWordTokenizer
+from nltk.tokenize.punkt import PunktLanguageVars, PunktSentenceTokenizer
 
 from data_prep.errors import UserError
 from pipeline.downstream.metrics import scores
@@ -131,6 +133,22 @@ def test_the_best_threshold_is_reached(rows: list[tuple[float, bool, int]]) -> N
 )
 def test_segments(text: str, pieces: list[str]) -> None:
     assert segments(text) == pieces
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("ab1.?!'\") ", max_size=12))
+def test_segments_are_the_scripts_but_for_full_stops_inside(text: str) -> None:
+    """Punkt decides by its model where it has a choice; where it has none, any model of it gives the same."""
+    ends = {match[0][0] for match in PunktLanguageVars().period_context_re().finditer(text)}
+    if not ends or not ("." in ends or '"' in text or "''" in text):
+        sentences = PunktSentenceTokenizer().tokenize(text)
+        words = [word for each in sentences for word in NLTKWordTokenizer().tokenize(each)]
+        assert segments(f"一{text}一") == ["一", *words, "一"]
+
+
+def test_a_full_stop_inside_stays_at_its_word() -> None:
+    assert segments("一a. b.") == ["一", "a.", "b", "."], "the script has a, ., b, ."
+    assert segments("一a? b.") == ["一", "a", "?", "b", "."]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from data_prep.labelled.files import Labelled
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.downstream.fine_tune.reports import protocol, report
+from pipeline.downstream.metrics import METRICS
 from pipeline.reports.report import Report
 from tests.pipeline.job_checks import assert_announced
 from training.models.adapters import AdaptersConfig
@@ -52,6 +54,15 @@ def test_a_difference_is_clear_beyond_its_spread_and_a_tie_is_no_win(
     assert (pair["wins"], pair["seeds"], pair["clear"]) == (wins, 3, clear) and said in made.verdict
     mean = sum(pretrained) / 3 - 1.6 / 3
     assert made.numbers["difference/pretrained_minus_scratch_8"] == pytest.approx(mean)
+
+
+def test_what_is_to_be_known_of_a_metric_stands_beside_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "DATA", replace(DATA, metrics=("accuracy",)))
+    assert "Ties count." not in built(tmp_path, monkeypatch, pretrained={8: [0.5]}).about
+    monkeypatch.setitem(METRICS, "accuracy", replace(METRICS["accuracy"], note="Ties count."))
+    assert "\n\nTies count." in built(tmp_path, monkeypatch, pretrained={8: [0.5]}).about
 
 
 def test_how_long_networks_were_trained_is_said_by_model_and_number_of_labels(tmp_path: Path) -> None:

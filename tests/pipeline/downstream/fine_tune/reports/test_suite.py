@@ -17,6 +17,7 @@ from flows.show.summary import summarise
 from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.reports import suite
+from pipeline.downstream.metrics import METRICS
 from pipeline.downstream.metrics.suite import glue_score
 from pipeline.home import Home
 from pipeline.reports.report import Report, Table, page, write
@@ -141,7 +142,9 @@ def test_questions_are_counted_by_exact_match_and_f1() -> None:
         about(name="squad", average="", metrics={"squad2": ["squad-v2"]}, tasks={"squad2": "squad2"}), {"squad2": asked}
     )
     assert made.tables[0].columns == ["model", "squad2 (exact / f1)", "source"]
-    assert made.tables[0].rows[0] == ["**pretrained**", "50.0 / 60.0", ""]
+    assert made.tables[0].rows[0] == ["**pretrained**", "50.0 / 60.0", ""] and METRICS["cmrc"].note not in made.verdict
+    chinese = about(name="cmrc", average="", metrics={"cmrc": ["cmrc"]}, tasks={"squad2": "cmrc"})
+    assert METRICS["cmrc"].note in suite.build(chinese, {"squad2": asked}).verdict
 
 
 def test_it_is_first_on_the_page_in_mlflow_and_in_the_terminal(tmp_path: Path) -> None:
