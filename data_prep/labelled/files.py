@@ -40,7 +40,11 @@ _CLASSIFICATION = {"text", "text_pair", "label", "split"}
 _TAGGING = {"words", "tags", "split"}
 _OF_SUITE = ("suite", "of", "folder")
 _OF_TASKS = ("task", *_OF_SUITE)
-_READS = ("layout", "columns", "separator", "quotes", "encoding", "inputs", "choices", "id", "language", "max_rejects")
+_READS = (
+    "layout", "columns", "separator", "quotes", "encoding", "inputs", "label", "choices", "id", "language",
+    "max_rejects",
+)  # fmt: skip
+_OF_PREDICT = ("layout", "inputs", "id")  # which rows without answers may have of their own
 
 
 class LabelledConfig(BaseModel):
@@ -125,10 +129,19 @@ class LabelledConfig(BaseModel):
         return (in_one_text(task, name) if written else task), folder
 
     def reads(self, head: Head, in_pairs: bool, written: bool = False) -> dict[str, Any]:
-        """How rows to predict are laid out, as settings of a task file: as those that are learned from."""
+        """How rows to predict are laid out, as settings of a task file: as those that are learned from, or as the task
+        says of such rows (`predict`)."""
         if self.is_task:
-            given = self.task_file(written)[0].model_dump(mode="json", exclude_defaults=True)
-            return {name: given[name] for name in _READS if name in given} | {"head": head}
+            task = self.task_file(written)[0]
+            given = task.model_dump(mode="json", exclude_defaults=True)
+            reads = {name: given[name] for name in _READS if name in given}
+            for name in _OF_PREDICT:
+                first, *others = [getattr(part, name) for part in task.predict] or [None]
+                if first is not None and all(other == first for other in others):
+                    reads[name] = first
+            if task.predicts == "text" and not reads.get("inputs"):
+                reads["inputs"] = [task.prompt]
+            return {**reads, "head": head}
         inputs = {"tags": ["words"], "answer": ["context", "question"]}.get(head, ["text", "text_pair"][: 1 + in_pairs])
         return {"head": head, "inputs": inputs, "encoding": self.encoding, "separator": self.delimiter}
 

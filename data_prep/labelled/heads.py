@@ -18,7 +18,7 @@ from data_prep.errors import UserError, choices, meant
 from data_prep.labelled.answers import answers_of
 from data_prep.labelled.examples import Answer, Head
 from data_prep.labelled.rows import Reading, Row
-from data_prep.labelled.task import fields_of, filled
+from data_prep.labelled.task import columns_in, fields_of, filled
 from data_prep.labelled.values import as_text, choices_of, label_of, list_of, number_of, score_of, short, text_of
 from data_prep.tokens.cleaning import Cleaning
 
@@ -46,8 +46,7 @@ class Columns:
     def names(self) -> list[str]:
         """All columns that examples are made of."""
         own = [self.choices] if isinstance(self.choices, str) else self.choices
-        inputs = (name for given in self.inputs for name in (fields_of(given) if "{" in given else [given]))
-        return list(dict.fromkeys([*inputs, *own, self.label]))
+        return list(dict.fromkeys([*columns_in(self.inputs), *own, self.label]))
 
 
 Maker = Callable[[Row, Columns, bool, Cleaning | None, Reading], Draft]

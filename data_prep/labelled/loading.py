@@ -77,8 +77,11 @@ def load_files(task: TaskFile, folder: Path, name: str, cleaning: Cleaning | Non
 def unlabelled(
     task: TaskFile, folder: Path, name: str, reading: Reading, cleaning: Cleaning | None = None
 ) -> Iterator[Example]:
-    """Rows of `predict`, one after another, without answers. reading: to which is added what is odd about them."""
-    reader = _Reader(task, folder, name, "predict", reading, cleaning)
+    """Rows of `predict`, one after another, without answers; where they lack the column `id`, file and line name them.
+
+    reading: to which is added what is odd about them.
+    """
+    reader = _Reader(task, folder, name, "predict", reading, cleaning, needs_names=False)
     for part in task.parts("predict"):
         for draft in reader.drafts(part):
             yield Example(**draft.content)
@@ -136,6 +139,8 @@ class _Reader:
     split: str
     reading: Reading
     cleaning: Cleaning | None
+    needs_names: bool = True
+    """Whether rows must have the columns that name them and their language."""
 
     def __post_init__(self) -> None:
         self.rejects = Rejects(self.task.max_rejects, self.reading)
@@ -185,19 +190,31 @@ class _Reader:
             self.reading.add("rows with an ignored label, left out", row.place)
             return None
         draft = MAKERS[self.task.predicts](row, columns, is_labelled, self.cleaning, self.reading)
-        language = str(part.language or self.task.language)
-        if language and language not in row.fields and not _LANGUAGE.fullmatch(language):
-            problem = f"{language!r} is neither a column nor the code of a language, such as en or zh-TW"
-            raise UserError(f"{row.where}: language: {problem}; it has {', '.join(row.fields)}")
-        own_id = id_column(self.task, part)
         draft.content.update(
-            id=as_text(row.where, own_id, value_of(row, own_id, self.name)) if own_id else row.place,
-            language=str(row.fields.get(language, language)),
+            id=self._id(row, part),
+            language=self._language(row, part),
             part=part.part,
             place=row.place,
             submit=part.submit,
         )
         return draft
+
+    def _id(self, row: Row, part: Part) -> str:
+        """The row's own, or file and line."""
+        name = id_column(self.task, part)
+        if name and not self.needs_names and not {name, name.partition(".")[0]} & set(row.fields):
+            self.reading.add(f"rows without {name!r}, named by file and line", row.place)
+            name = ""
+        return as_text(row.where, name, value_of(row, name, self.name)) if name else row.place
+
+    def _language(self, row: Row, part: Part) -> str:
+        language = str(part.language or self.task.language)
+        if language in row.fields or not language or _LANGUAGE.fullmatch(language):
+            return str(row.fields.get(language, language))
+        if not self.needs_names:
+            return ""
+        problem = f"{language!r} is neither a column nor the code of a language, such as en or zh-TW"
+        raise UserError(f"{row.where}: language: {problem}; it has {', '.join(row.fields)}")
 
 
 def id_column(task: TaskFile, part: Part) -> str:

@@ -18,7 +18,7 @@ is told in `data_prep.labelled.layouts`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -258,6 +258,11 @@ def read_settings(path: Path, what: str, advice: str) -> dict[str, Any]:
 def fields_of(template: str) -> list[str]:
     """The columns of a template, in braces; ValueError for what names none."""
     return list(dict.fromkeys(text for text, is_column in _pieces(template) if is_column))
+
+
+def columns_in(inputs: Sequence[str]) -> list[str]:
+    """The columns that inputs, columns or templates, are made of."""
+    return list(dict.fromkeys(name for given in inputs for name in (fields_of(given) if "{" in given else [given])))
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:

@@ -53,19 +53,22 @@ def predict(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Folder, artifact, run (RUN/JOB) or registered model: fine-tuned.")
     ],
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Rows, laid out as those it learned from.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Rows such as it learned from.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="JSON lines (.jsonl) or Arrow (.arrow).")],
     inputs: Annotated[
         list[str] | None, typer.Option("--input", help="Column to read, where it has another name; may be repeated.")
     ] = None,
     layout: Annotated[str | None, typer.Option(help="table, squad, tokens or hub, where it is another one.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help='Columns of files without a header, as "a,b"; "" if they have one.')
+    ] = None,
     device: DeviceOption = "cpu",
     json: JsonOption = False,
 ) -> None:
     """Answer the rows of files with a fine-tuned network: labels, numbers, choices, or parts of their contexts."""
     from flows.inference import predict as prediction
 
-    prediction.predict(model, files, out, inputs or [], layout, device, json)
+    prediction.predict(model, files, out, inputs or [], layout, columns, device, json)
 
 
 def embed(

@@ -1,13 +1,14 @@
 """`sesame predict`: answers of a fine-tuned network to the rows of files, one after another.
 
 MODEL, files ─► rows ─► answers ─► a file of JSON lines (.jsonl) or Arrow (.arrow), a row for each row, in their order
+                 └► remarks: columns that were taken for granted, rows without ids, texts that are cut
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
 from data_prep.labelled.loading import unlabelled
 from data_prep.labelled.rows import Reading
-from data_prep.labelled.task import task_of
+from data_prep.labelled.task import Part, paths_of, task_of
+from data_prep.labelled.unlabelled import laid_out
 from flows.checkpoint import fine_tuned_folder
 from flows.show.console import new_console
 from flows.show.outputs import check_output, written_whole
@@ -32,31 +34,44 @@ SHOWN = 5
 
 
 def predict(
-    model: str, files: Sequence[str], out: str, inputs: Sequence[str], layout: str | None, device: str, as_json: bool
+    model: str,
+    files: Sequence[str],
+    out: str,
+    inputs: Sequence[str],
+    layout: str | None,
+    columns: str | None,
+    device: str,
+    as_json: bool,
 ) -> None:
-    """Write an answer for every row. UserError for what cannot be read; nothing of the output is written then."""
+    """Write an answer for every row. UserError for what cannot be read; nothing of the output is written then.
+
+    columns: names of the files' columns, with commas between them, where they have no header; "" where they have one.
+    """
     folder = fine_tuned_folder(model)
     path = check_output(Path(out).expanduser(), files)
     if path.suffix not in (ARROW, JSON_LINES):
         raise UserError(f"--out {out}: ends in {path.suffix or 'nothing'}; name a file that ends in .jsonl or .arrow.")
+    from pipeline.downstream.counted import Counted, said, summed
     from pipeline.downstream.fine_tune.exported import open_fine_tuned
-    from pipeline.downstream.labelled_scores import named_as
+    from pipeline.downstream.labelled_scores import answer_as_written
     from training.distributed import check_device
 
     check_device(device)
     fine_tuned, reading = open_fine_tuned(folder, device), Reading()
-    settings = {**fine_tuned.reads, "predict": [str(Path(file).expanduser().absolute()) for file in files]}
-    settings |= {"inputs": list(inputs)} if inputs else {}
-    settings |= {"layout": layout} if layout else {}
-    task = task_of({name: value for name, value in settings.items() if value is not None}, "predict")
-    rows = unlabelled(task, Path(), "predict", reading, fine_tuned.cleaning)
+    task = task_of(_settings(fine_tuned.reads, inputs, layout), "predict")
+    names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+    paths = [path for file in files for path in paths_of(Part(path=str(Path(file).expanduser().absolute())), Path())]
+    tasks = [laid_out(task, path, names, reading) for path in paths]
+    rows = chain.from_iterable(unlabelled(of, Path(), "predict", reading, fine_tuned.cleaning) for of in tasks)
+    counted: list[Counted] = []
     shown: list[dict[str, Any]] = []
 
     def answers() -> Iterator[list[dict[str, Any]]]:
         while examples := list(islice(rows, AT_ONCE)):
             predicted = fine_tuned.predict(examples)
+            counted.extend(predicted.counted)
             lines = [
-                {"id": example.id, "predicted": named_as(fine_tuned.shape, answer), "score": score}
+                {"id": example.id, "predicted": answer_as_written(fine_tuned.shape, example, answer), "score": score}
                 for example, answer, score in zip(examples, predicted.answers, predicted.scores, strict=True)
             ]
             few = zip(examples, lines[: SHOWN - len(shown)], strict=False)
@@ -67,15 +82,22 @@ def predict(
     with written_whole(path) as partial:
         for lines in _writing(partial, path.suffix, answers()):
             count += lines
-    console = new_console()
+    console, remarks = new_console(), [*reading.remarks(), *said(summed(counted))]
     if as_json:
-        print(json.dumps({"rows": count, "out": out, "remarks": reading.remarks()}))
+        print(json.dumps({"rows": count, "out": out, "remarks": remarks}))
         return
     for line in shown:
         console.print(Text(f"{line['text']}  ").append(_answer(line["predicted"]), "bold green"), soft_wrap=True)
-    for remark in reading.remarks():
+    for remark in remarks:
         console.print(Text(f"warning: {remark}", "yellow"), soft_wrap=True)
     console.print(Text(f"{out}: {count:,} rows", "dim"))
+
+
+def _settings(reads: Mapping[str, Any], inputs: Sequence[str], layout: str | None) -> dict[str, Any]:
+    """How rows are laid out, as settings of a task file."""
+    asked = {"inputs": list(inputs) or None, "layout": layout}
+    settings = {**reads, **{name: value for name, value in asked.items() if value}}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _writing(path: Path, suffix: str, batches: Iterator[list[dict[str, Any]]]) -> Iterator[int]:

@@ -42,7 +42,8 @@ def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError
 
 def _row(path: Path, where: str, fields: dict[str, Any], reading: Reading) -> Row:
     name = fields.get(ID)
-    row = Row(f"{where} ({name})" if name else where, f"{path.name}#{name}", fields)
+    place = f"{path.name}#{name}" if name else path.name + where[len(str(path)) :]
+    row = Row(f"{where} ({name})" if name else where, place, fields)
     if fields.get("is_impossible") is True:
         if fields.get(LABEL):
             reading.add(IMPOSSIBLE, row.place)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from data_prep.labelled.layouts import squad
 from data_prep.labelled.loading import examples_of
-from data_prep.labelled.task import TaskFile, fields_of, task_of
+from data_prep.labelled.task import TaskFile, columns_in, task_of
 from pipeline.downstream.counted import said
 from pipeline.downstream.fine_tune.exported import FineTuned
 from pipeline.downstream.labelled_scores import answer_as_written
@@ -61,7 +61,7 @@ def task_of_rows(network: FineTuned) -> TaskFile:
 def example_of(network: FineTuned) -> list[dict[str, Any]]:
     """Two rows that can be answered."""
     task = task_of_rows(network)
-    names = [name for given in task.inputs for name in (fields_of(given) if "{" in given else [given])]
+    names = columns_in(task.inputs)
     row: dict[str, Any] = dict.fromkeys(names, "A text.")
     if network.shape.head == "tags":
         row = {name: ["A", "text", "."] for name in names}

@@ -32,7 +32,7 @@ def kept(network: Path, folder: Path, shape: Shape, **reads: Any) -> exported.Fi
 
 
 def asked(model: Path | str, files: list[Path], out: Path, **options: Any) -> None:
-    values = {"inputs": [], "layout": None, "device": "cpu", "as_json": False, **options}
+    values = {"inputs": [], "layout": None, "columns": None, "device": "cpu", "as_json": False, **options}
     predict.predict(str(model), list(map(str, files)), str(out), **values)
 
 
@@ -85,6 +85,35 @@ def test_words_have_labels_each_and_questions_answers(network: Path, tmp_path: P
     asked(tmp_path / "tags", [tmp_path / "rows.jsonl"], tmp_path / "out.jsonl")
     (line,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert len(line["predicted"]) == 3 and set(line["predicted"]) <= {"O", "X"}
+
+
+def test_what_is_cut_is_counted_over_all_rows_and_choices_are_answered_by_their_texts(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(predict, "AT_ONCE", 2)
+    model = made(network, Shape("choice"), length=8, inputs=["text"], choices="of", id="n", label="right")
+    exported.save(tmp_path / "fine-tuned", model)
+    rows = [{"text": text, "of": ["c", "d d"]} for text in ("a", "a b c d a b c d", "b")]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    asked(tmp_path, [tmp_path / "rows.jsonl"], tmp_path / "out.jsonl", as_json=True)
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [f"rows.jsonl:{number}" for number in (1, 2, 3)]
+    assert {line["predicted"] for line in lines} <= {"c", "d d"}
+    assert json.loads(capsys.readouterr().out)["remarks"] == [
+        "rows without 'n', named by file and line: 3 (rows.jsonl:1, rows.jsonl:2, rows.jsonl:3)",
+        "1 of 3 rows have choices of over 8 tokens, which are cut",
+    ]
+
+
+def test_files_without_a_header_may_lack_the_answers(network: Path, tmp_path: Path) -> None:
+    reads: dict[str, Any] = {"columns": ["kind", "text"], "label": "kind", "separator": " ", "quotes": False}
+    kept(network, tmp_path, Shape("class", ("no", "yes")), **reads)
+    rows, out = tmp_path / "rows.txt", tmp_path / "out.jsonl"
+    rows.write_text("a b c\nd d\n")
+    with pytest.raises(UserError, match="name its columns: --columns text, or --columns kind,text"):
+        asked(tmp_path, [rows], out)
+    asked(tmp_path, [rows], out, columns="text")
+    assert len(out.read_text().splitlines()) == 2
 
 
 def test_networks_are_found_by_run_and_job(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
