@@ -38,7 +38,12 @@ MEANINGS = {
     "score": (_ROW, "the number"),
     "choice": (_ROW, "a row is a text with one of its choices; softmax over those of a text gives probabilities"),
     "tags": (_POSITIONS, "a score for each of `labels`; a word's label is that of its first token"),
-    "answer": (_POSITIONS, "scores of start and end of the answer; no answer is start and end at the first token"),
+    "answer": (
+        _POSITIONS,
+        "scores of start and end of the answer, which has their sum; no answer is start and end at the first token, "
+        "with the least sum of all windows, and said where that is above the best answer's by more than `threshold` "
+        "(null: never)",
+    ),
     "features": (["batch", "length", "width"], "vectors of tokens; `pooling` says how a text's vector is made of them"),
 }
 """Of each head: the shape of the output, and what its numbers mean."""
@@ -155,6 +160,10 @@ def _fine_tuned(model: FineTuned) -> Exported:
         "cleaning": asdict(model.cleaning),
         "reads": dict(model.reads),
     }
+    if shape.head == "answer":
+        names = ("window_overlap", "max_question", "max_answer")
+        about |= {name: getattr(model.layout, name) for name in names}
+        about["threshold"] = shape.threshold if shape.unanswerable else None
     said = f"it was evaluated in {model.precision}, and is written in fp32: answers that are close may differ"
     network = Scores(objective.network, shape.head, model.pooling, shape.scale)
     tokenizer = tokenizer_of(shape, model.folder, model.framed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 
@@ -29,3 +30,12 @@ def summed(parts: Iterable[Counted]) -> list[Counted]:
 def said(counted: Iterable[Counted]) -> list[str]:
     """Those that there are, in sentences."""
     return [str(each) for each in counted if each.count]
+
+
+def of_seeds(by_seed: Iterable[Iterable[Counted]]) -> list[str]:
+    """What was counted with each seed, in sentences: of each text that of which there is most."""
+    of_texts: dict[str, list[Counted]] = {}
+    for each in chain.from_iterable(by_seed):
+        of_texts.setdefault(each.text, []).append(each)
+    most = [(max(counted), len(set(counted)) > 1) for counted in of_texts.values()]
+    return [f"{each}{', in the seed with most' * varies}" for each, varies in most if each.count]

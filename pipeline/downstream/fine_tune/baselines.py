@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from data_prep.labelled.examples import Example, Labelled, Task
 from data_prep.shards.rows import Ragged
+from data_prep.text.words import places
 from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.checks import WEIGHTED
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some
 from pipeline.downstream.fine_tune.heads import Predicted
 
+_MOST_WORDS = 5  # of an answer
+_SENTENCE_END = re.compile(r"[.!?。！？\n]")
 Method = Callable[..., list[Any]]
 """(data, training examples, test examples) ↦ answers; those of `WEIGHTED` take `weights` of labels, too."""
 
@@ -149,6 +153,53 @@ def overlap(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -
     return answers
 
 
+def no_answer(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """Always that a question has no answer."""
+    return [""] * len(test)
+
+
+def nearby(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """Words beside those of the question, in the sentence that shares most with it; nothing is learned but which words
+    are common: those that a fifth of the contexts have are never in an answer.
+
+    After the sliding window of Richardson et al. 2013 (Rajpurkar et al. 2016, section 5, whose candidates are
+    constituents): a word is worth log(1 + 1 / its number in the context), less with its distance from the answer.
+    """
+    contexts = list(dict.fromkeys(example.text for example in train))
+    counts = Counter(word for context in contexts for word in {word for word, _ in _words_at(context)})
+    common = {word for word, count in counts.items() if 5 * count >= len(contexts)}
+    return [_nearby(example.text, example.text_pair or "", common) for example in test]
+
+
+def _nearby(context: str, question: str, common: Collection[str]) -> str:
+    asked = {word for word, _ in _words_at(question)} - set(common)
+    words, spans = zip(*_words_at(context), strict=True) if _words_at(context) else ((), ())
+    numbers, worth = Counter(words), np.zeros(len(words))
+    sentence, runs = np.zeros(len(words), np.int64), list[list[int]]()
+    for place, word in enumerate(words):
+        worth[place] = np.log(1 + 1 / numbers[word]) if word in asked else 0.0
+        before = context[spans[place - 1][1] : spans[place][0]] if place else ""
+        sentence[place] = sentence[place - 1] + bool(_SENTENCE_END.search(before)) if place else 0
+        if word not in asked and word not in common:
+            goes_on = runs and runs[-1][-1] == place - 1 and not before.strip() and len(runs[-1]) < _MOST_WORDS
+            runs[-1].append(place) if goes_on else runs.append([place])
+    if not runs:
+        return ""
+
+    def score(run: list[int]) -> tuple[float, float]:
+        shared = np.where(sentence == sentence[run[0]], worth, 0.0)
+        distance = np.maximum(run[0] - np.arange(len(words)), np.arange(len(words)) - run[-1])
+        return float(shared.sum()), float((shared / np.maximum(distance, 1)).sum())
+
+    best = max(runs, key=score)
+    return context[spans[best[0]][0] : spans[best[-1]][1]]
+
+
+def _words_at(text: str) -> list[tuple[str, tuple[int, int]]]:
+    """The words of a text, in lower case, and where they stand."""
+    return [(text[start:end].casefold(), (start, end)) for start, end in places(text)]
+
+
 def copy(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
     """The text itself."""
     return [_text(example) for example in test]
@@ -202,6 +253,6 @@ METHODS: dict[Task, dict[str, Method]] = {
     "tagging": {"majority": majority, "unigram": unigram, "window": window},
     "regression": {"mean": mean, "similarity": similarity},
     "choice": {"majority": majority, "overlap": overlap},
-    "question-answering": {},
+    "question-answering": {"no-answer": no_answer, "nearby": nearby},
     "text-to-text": {"copy": copy, "nearest": nearest},
 }

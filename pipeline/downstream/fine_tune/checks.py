@@ -26,7 +26,7 @@ BASELINES: dict[Task, tuple[str, ...]] = {
     "tagging": ("majority", "unigram", "window"),
     "regression": ("mean", "similarity"),
     "choice": ("majority", "overlap"),
-    "question-answering": (),
+    "question-answering": ("no-answer", "nearby"),
     "text-to-text": ("copy", "nearest"),
 }
 WEIGHTED = ("tfidf", "window")

@@ -7,7 +7,6 @@ import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +21,7 @@ from data_prep.rng import key
 from data_prep.shards.rows import num_rows
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
-from pipeline.downstream.counted import Counted, said
+from pipeline.downstream.counted import Counted, of_seeds, said
 from pipeline.downstream.fine_tune import exported, metrics, submission
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
@@ -163,15 +162,18 @@ class Trials:
 
     def remarks(self) -> list[str]:
         """What of examples is in no row, or not learned, and what else is odd about answers, in sentences."""
-        texts = [text for key, by_seed in self.counted.items() for text in _said(*key, by_seed)]
+        texts = []
+        for (split, folder, labels), by_seed in self.counted.items():
+            whose = f"{split} by {folder}" if labels is None else f"{split} by {folder}, {labels:,} labels"
+            texts += [f"{whose}: {text}" for text in of_seeds(by_seed.values())]
         if self.shape.unanswerable and not self.shape.written and self.data.reported == "validation":
             texts.append(
                 "“no answer” is said where it is likelier than the best answer: no threshold is chosen, for there are "
                 "no rows to choose it but those that are reported"
             )
-        for (model, labels), of_seeds in self.predicted.items():
-            if invalid := sum(predicted.invalid for predicted in of_seeds):
-                total = sum(len(predicted.answers) for predicted in of_seeds)
+        for (model, labels), predictions in self.predicted.items():
+            if invalid := sum(predicted.invalid for predicted in predictions):
+                total = sum(len(predicted.answers) for predicted in predictions)
                 texts.append(f"{model} from {labels:,} labels: {invalid:,} of {total:,} written texts are no answer")
         return texts
 
@@ -362,16 +364,6 @@ def mean_of(shares: Sequence[float | None]) -> float | None:
     """Of what is known."""
     known = [share for share in shares if share is not None]
     return statistics.fmean(known) if known else None
-
-
-def _said(split: str, folder: Path, labels: int | None, by_seed: Mapping[int, Sequence[Counted]]) -> list[str]:
-    """What was counted, in sentences; of several seeds that of which there is most."""
-    of_texts: dict[str, list[Counted]] = {}
-    for each in chain.from_iterable(by_seed.values()):
-        of_texts.setdefault(each.text, []).append(each)
-    whose = f"{split} by {folder}" if labels is None else f"{split} by {folder}, {labels:,} labels"
-    most = {max(of_text): len(set(of_text)) > 1 for of_text in of_texts.values()}
-    return [f"{whose}: {each}{', in the seed with most' * varies}" for each, varies in most.items() if each.count]
 
 
 def _save(trial: Trial, folder: Path) -> None:

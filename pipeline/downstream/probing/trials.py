@@ -15,6 +15,7 @@ from data_prep.errors import UserError
 from data_prep.labelled.examples import Example, Labelled
 from data_prep.rng import key
 from data_prep.shards.rows import Ragged, ragged
+from pipeline.downstream.counted import Counted, of_seeds
 from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.examples import drawn, some
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, module_of, shape_of, tokenizer_of
@@ -83,12 +84,13 @@ class Trials:
             once(self.context, {"model": name}, lambda name=name: self._of_model(name), _save, _open)
             for name in self.models.names
         ]
-        said = [text for of in of_models for text in of.remarks]
+        remarks = [text for of in of_models for text in of.remarks]
         stopped = sum(probe.stopped for of in of_models for probe in of.probes)
         count = sum((1 + self.has_control) * len(of.probes) for of in of_models)
         if stopped:
-            said.append(f"{stopped:,} of {count:,} probes had not converged after {self.job.iterations:,} iterations")
-        self.remarks = list(dict.fromkeys(said))
+            most = f"{self.job.iterations:,} iterations"
+            remarks.append(f"{stopped:,} of {count:,} probes had not converged after {most}")
+        self.remarks = list(dict.fromkeys(remarks))
         return of_models
 
     def _of_model(self, name: str) -> ModelProbes:
@@ -100,16 +102,18 @@ class Trials:
         layers = self.job.layers or list(range(len(test.layers)))
         if max(layers) >= len(test.layers) or min(layers) < 0:
             raise UserError(f"{self.models.folders[name]}: has layers 0 to {len(test.layers) - 1}; correct layers.")
-        rows, probes = self.data.splits["train"], []
+        rows, probes, learned = self.data.splits["train"], list[Probe](), list[Sequence[Counted]]()
         for seed in range(self.job.seeds):
             chosen = drawn(len(rows), self.job.labels or len(rows), self.models.seed, seed)
             train = self._asked(opened, [rows[place] for place in chosen])
+            learned.append(train.encoded.counted)
             for number, layer in enumerate(layers):
                 done = (seed + number / len(layers)) / self.job.seeds
                 self.context.progress(f"{name}: layer {layer}, seed {seed}", done)
                 probes.append(self._probe(layer, seed, train, validation, test))
-        held_out = {"validation": validation, self.data.reported: test}
-        remarks = [f"{split} by {name}: {text}" for split, asked in held_out.items() for text in asked.encoded.remarks]
+        read = {"train": learned, "validation": [validation.encoded.counted]}
+        read |= {self.data.reported: [test.encoded.counted]}
+        remarks = [f"{split} by {name}: {text}" for split, counted in read.items() for text in of_seeds(counted)]
         return ModelProbes(name, len(test.layers) - 1, probes, remarks)
 
     def _asked(self, opened: Opened, examples: Sequence[Example]) -> _Asked:

@@ -75,7 +75,7 @@ def test_labels_are_those_of_the_evaluation(network: Path, tmp_path: Path, capsy
         (Shape("score", scale=(3.0, 2.0)), "last"),
         (Shape("tags", ("O", "X")), "cls"),
         (Shape("choice"), "cls"),
-        (Shape("answer", unanswerable=True), "cls"),
+        (Shape("answer", unanswerable=True, threshold=-1.25), "cls"),
     ],
 )
 def test_other_heads_give_what_they_say(network: Path, tmp_path: Path, shape: Shape, pooling: Any) -> None:
@@ -92,6 +92,8 @@ def test_other_heads_give_what_they_say(network: Path, tmp_path: Path, shape: Sh
     elif shape.head == "answer":
         ((rows, wanted),) = model.scored([Example(TEXTS[2], text_pair="b c")])
         scores = asked(out, [("b c", TEXTS[2])])
+        about = json.loads((out / "onnx.json").read_text())
+        assert (about["threshold"], about["window_overlap"], about["max_answer"]) == (-1.25, 5, 30)
         assert len(rows.rows["input"]) == 1 and scores.shape == (1, 13, 2)
         assert scores[0] == pytest.approx(wanted.row(0), abs=1e-4) and scores.std() > 0.01
     else:

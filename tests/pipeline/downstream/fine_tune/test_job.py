@@ -103,6 +103,13 @@ def test_baselines(tmp_path: Path) -> None:
     asked = Labelled("choice", [], SPLITS, "made up", "CC0-1.0", "none")
     which = [Example(text="the cat sat down", choices=("a dog", "the cat"), label=1)]
     assert baselines.overlap(asked, which, which) == baselines.majority(asked, which, which) == [1]
+    context = "It rained. The café was opened in 1998 by O'Neill. The city has sold it in 2001."
+    others = [Example(text=f"In the city {year} was by it.") for year in "abc"]
+    asked_of = [Example(text=context, text_pair=f"When was the café {verb}?") for verb in ("opened", "sold")]
+    answered = Labelled("question-answering", [], SPLITS, "made up", "CC0-1.0", "none")
+    assert baselines.nearby(answered, others, asked_of) == ["1998", "has"]
+    assert baselines.nearby(answered, others, [Example(text="In the city", text_pair="Why?")]) == [""]
+    assert baselines.no_answer(answered, others, asked_of) == ["", ""]
     assert {task: tuple(methods) for task, methods in baselines.METHODS.items()} == BASELINES
     recipe = load_recipe(str(tiny.recipe(tmp_path)))
     job = job_of(tmp_path / "labelled.jsonl", baselines=["unigram", "oracle"])

@@ -118,7 +118,7 @@ def test_what_follows_from_words_is_known_and_controls_are_learned_by_heart(netw
     embeddings = [probe for probe in of.probes if probe.layer == 0]
     assert all(probe.test == probe.accuracy == 1.0 for probe in embeddings), "a word's tag follows from the word"
     assert all(probe.control == 1.0 for probe in embeddings), "and so does its control label"
-    assert {probe.stopped for probe in of.probes} == {0} and of.num_layers == 2
+    assert {probe.stopped for probe in of.probes} == {0} and of.num_layers == 2 and not of.remarks
 
 
 def test_a_probe_of_rows_is_logistic_regression_as_elsewhere(network: Path, classified: Path) -> None:
@@ -129,6 +129,15 @@ def test_a_probe_of_rows_is_logistic_regression_as_elsewhere(network: Path, clas
     expected = linear_accuracy(train.layers[1], train.truth, test.layers[1], test.truth)
     assert [probe.layer for probe in of.probes] == [1] and of.probes[0].control is None
     assert of.probes[0].test == of.probes[0].accuracy == expected
+
+
+def test_what_is_cut_of_training_rows_is_said(network: Path, classified: Path) -> None:
+    (of,) = trials(network, job(classified, models=["pretrained"], seeds=2, layers=[1], length=4, labels=30)).run()
+    cut = "rows have over 4 tokens and are cut"
+    assert of.remarks == [
+        f"train by pretrained: 30 of 30 {cut}",
+        f"validation by pretrained: 10 of 10 {cut}", f"test by pretrained: 10 of 10 {cut}",
+    ]  # fmt: skip
 
 
 def test_validation_chooses_the_layer() -> None:
