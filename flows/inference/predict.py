@@ -53,7 +53,6 @@ def predict(
         raise UserError(f"--out {out}: ends in {path.suffix or 'nothing'}; name a file that ends in .jsonl or .arrow.")
     from pipeline.downstream.counted import Counted, said, summed
     from pipeline.downstream.fine_tune.exported import open_fine_tuned
-    from pipeline.downstream.labelled_scores import answer_as_written
     from training.distributed import check_device
 
     check_device(device)
@@ -70,10 +69,8 @@ def predict(
         while examples := list(islice(rows, AT_ONCE)):
             predicted = fine_tuned.predict(examples)
             counted.extend(predicted.counted)
-            lines = [
-                {"id": example.id, "predicted": answer_as_written(fine_tuned.shape, example, answer), "score": score}
-                for example, answer, score in zip(examples, predicted.answers, predicted.scores, strict=True)
-            ]
+            told = zip(examples, fine_tuned.lines(examples, predicted), strict=True)
+            lines = [{"id": example.id, **line} for example, line in told]
             few = zip(examples, lines[: SHOWN - len(shown)], strict=False)
             shown.extend({"text": _short(example), **line} for example, line in few)
             yield lines
@@ -108,10 +105,15 @@ def _writing(path: Path, suffix: str, batches: Iterator[list[dict[str, Any]]]) -
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
                 yield len(lines)
         return
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for lines in batches:
+    from pipeline.downstream.predictions_file import WITH_N_BEST
+
+    first = next(batches, [])
+    of_spans = [pa.field("start", pa.int64()), WITH_N_BEST.field("n_best")] if first and "n_best" in first[0] else []
+    schema = pa.schema([*SCHEMA, *of_spans])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for lines in chain([first] if first else [], batches):
             rows = [{**line, "predicted": _texts(line["predicted"])} for line in lines]
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
             yield len(lines)
 
 

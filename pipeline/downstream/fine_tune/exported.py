@@ -26,6 +26,7 @@ from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, joined, module_of, tokenizer_of
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
+from pipeline.downstream.labelled_scores import answer_as_written
 from training.models.wrappers import autocast_forward
 from training.objectives.fine_tuning import FineTuning, Pooling
 
@@ -61,6 +62,17 @@ class FineTuned:
         )
         invalid = Counted(whole.invalid, len(examples), "written texts are no answer")
         return replace(whole, counted=[*whole.counted, invalid])
+
+    def lines(self, examples: Sequence[Example], predicted: Predicted) -> list[dict[str, Any]]:
+        """What is told of each example: `predicted` and `score`; of questions about contexts also `start`, the first
+        character of the answer in its context, and `n_best`, the best answers with the same keys. Where there is no
+        answer, `start` is None."""
+        answers = [answer_as_written(self.shape, *each) for each in zip(examples, predicted.answers, strict=True)]
+        lines = [{"predicted": answer, "score": score} for answer, score in zip(answers, predicted.scores, strict=True)]
+        for line, spans in zip(lines, predicted.n_best, strict=False):
+            line["start"] = next((span.start for span in spans if span.text == line["predicted"]), None)
+            line["n_best"] = [span._asdict() for span in spans]
+        return lines
 
     def scored(self, examples: Sequence[Example]) -> Iterator[tuple[Encoded, Ragged]]:
         """The rows of some of the examples after others, and the network's scores of them."""

@@ -18,14 +18,13 @@ from data_prep.labelled.loading import examples_of
 from data_prep.labelled.task import TaskFile, columns_in, task_of
 from pipeline.downstream.counted import said
 from pipeline.downstream.fine_tune.exported import FineTuned
-from pipeline.downstream.labelled_scores import answer_as_written
 
 _log = logging.getLogger(__name__)
 WORDS = "words"  # the column of tagged words, where it had no name
 
 
 def answers(network: FineTuned, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """An answer to each row, `predicted`, and how sure it is, `score`, which numbers have none of.
+    """An answer to each row, as `FineTuned.lines` has it, without the `score` that numbers have none of.
 
     UserError, with the number of the row, for one without the columns of the task, or with no value in one.
     """
@@ -34,11 +33,8 @@ def answers(network: FineTuned, rows: Sequence[Mapping[str, Any]]) -> list[dict[
     predicted = network.predict(examples)
     for remark in said(predicted.counted):
         _log.warning("%s", remark)
-    pairs = zip(examples, predicted.answers, strict=True)
-    written = [answer_as_written(network.shape, example, answer) for example, answer in pairs]
-    if network.shape.head == "score":
-        return [{"predicted": number} for number in written]
-    return [{"predicted": answer, "score": score} for answer, score in zip(written, predicted.scores, strict=True)]
+    lines = network.lines(examples, predicted)
+    return [{"predicted": line["predicted"]} for line in lines] if network.shape.head == "score" else lines
 
 
 def _plain(value: Any) -> Any:

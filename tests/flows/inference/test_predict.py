@@ -87,6 +87,27 @@ def test_words_have_labels_each_and_questions_answers(network: Path, tmp_path: P
     assert len(line["predicted"]) == 3 and set(line["predicted"]) <= {"O", "X"}
 
 
+@pytest.mark.parametrize(("threshold", "has_answer"), [(1e9, True), (-1e9, False)])
+def test_questions_are_answered_by_the_threshold_of_their_network_and_say_where_answers_stand(
+    network: Path, tmp_path: Path, threshold: float, has_answer: bool
+) -> None:
+    shape = Shape("answer", unanswerable=True, threshold=threshold)
+    kept(network, tmp_path, shape, inputs=["context", "question"])
+    rows, context = tmp_path / "rows.jsonl", "a b c d a b"
+    rows.write_text(json.dumps({"context": context, "question": "c"}) + "\n")
+    asked(tmp_path, [rows], tmp_path / "out.jsonl")
+    (line,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert bool(line["predicted"]) == has_answer and (line["start"] is not None) == has_answer
+    assert line["predicted"] == (context[line["start"] :][: len(line["predicted"])] if has_answer else "")
+    best = line["n_best"]
+    assert len(best) > 2 and sum(span["score"] for span in best) == pytest.approx(1)
+    assert [span for span in best if span["start"] is None] == [span for span in best if not span["text"]] != []
+    assert {"text": line["predicted"], "start": line["start"], "score": line["score"]} in best
+    asked(tmp_path, [rows], tmp_path / "out.arrow")
+    with pa.OSFile(str(tmp_path / "out.arrow")) as file:
+        assert pa.ipc.open_file(file).read_all().to_pylist() == [{**line, "predicted": [line["predicted"]]}]
+
+
 def test_what_is_cut_is_counted_over_all_rows_and_choices_are_answered_by_their_texts(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

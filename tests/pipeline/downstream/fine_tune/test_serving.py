@@ -166,6 +166,8 @@ def test_mlflow_answers_of_every_form(
     assert not [each for each in said if "type hint" in str(each.message).lower()]
     wanted = model.predict(examples)
     assert [each["predicted"] for each in served] == [named_as(shape, answer) for answer in wanted.answers]
+    if shape.head == "answer":
+        assert [each["n_best"] for each in served] == [[span._asdict() for span in of] for of in wanted.n_best]
     if shape.written:
         assert [each["score"] for each in served] == [None, None]
     else:
