@@ -166,15 +166,26 @@ class Trials:
         for (split, folder, labels), by_seed in self.counted.items():
             whose = f"{split} by {folder}" if labels is None else f"{split} by {folder}, {labels:,} labels"
             texts += [f"{whose}: {text}" for text in of_seeds(by_seed.values())]
-        if self.shape.unanswerable and not self.shape.written and self.data.reported == "validation":
-            texts.append(
-                "“no answer” is said where it is likelier than the best answer: no threshold is chosen, for there are "
-                "no rows to choose it but those that are reported"
-            )
+        if self.shape.unanswerable and not self.shape.written:
+            texts += self._about_no_answer()
         for (model, labels), predictions in self.predicted.items():
             if invalid := sum(predicted.invalid for predicted in predictions):
                 total = sum(len(predicted.answers) for predicted in predictions)
                 texts.append(f"{model} from {labels:,} labels: {invalid:,} of {total:,} written texts are no answer")
+        return texts
+
+    def _about_no_answer(self) -> list[str]:
+        texts = []
+        if self.data.reported == "validation":
+            texts.append(
+                "“no answer” is said where it is likelier than the best answer: no threshold is chosen, for there are "
+                "no rows to choose it but those that are reported"
+            )
+        if "squad-v2" in metrics.names_of(self.data):
+            texts.append(
+                "best-exact and best-f1 are those with the threshold of “no answer” that is best for the reported "
+                "rows, as SQuAD's script has them; nothing is chosen by them"
+            )
         return texts
 
     def _rates(self, model: str) -> list[float]:

@@ -324,7 +324,8 @@ def test_a_threshold_is_chosen_by_validation_rows_and_never_by_those_that_are_sc
     trial = built.trial("scratch", 6, 0, 0.25, reported)
     if reported == "test":
         assert calls == [("fitted", "validation", 0.0), ("predicted", "test", 1.5)] and trial.threshold == 1.5
-        assert not built.remarks()
+        (about,) = built.remarks()
+        assert about.startswith("best-exact and best-f1 are those with the threshold")
     else:
         assert calls == [("predicted", "validation", 0.0)] and trial.threshold is None
         assert "no threshold is chosen" in built.remarks()[0]
