@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +22,7 @@ from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.counted import Counted, of_seeds, said
 from pipeline.downstream.fine_tune import exported, metrics, submission
+from pipeline.downstream.fine_tune import trial as trial_files
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
 from pipeline.downstream.fine_tune.heads import (
@@ -30,15 +30,15 @@ from pipeline.downstream.fine_tune.heads import (
     Layout,
     Predicted,
     Shape,
-    Span,
     logistic,
     module_of,
     shape_of,
     tokenizer_of,
 )
-from pipeline.downstream.fine_tune.job import FINE_TUNED, Config
+from pipeline.downstream.fine_tune.job import Config
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, num_weights, open_source
 from pipeline.downstream.fine_tune.scoring import scores_of
+from pipeline.downstream.fine_tune.trial import Trial
 from pipeline.downstream.finished import once
 from pipeline.downstream.labelled_scores import named_as
 from pipeline.downstream.model_names import FROZEN, OWN, PRETRAINED, SCRATCH
@@ -52,29 +52,6 @@ from training.monitor.early_stopping import BestWeights
 from training.monitor.names import padding_of
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
-_TRIAL = "trial.json"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One fine-tuning: scores by name, and what was predicted for the rows that they are of."""
-
-    scores: dict[str, float]
-    predicted: Predicted
-    steps: int = 0
-    """Steps that were taken."""
-    best_step: int = 0
-    """The step whose state is judged: the last, or the best of those that were scored on validation rows."""
-    weights: tuple[int, int] = (0, 0)
-    """How many weights were learned, and how many there are."""
-    padding: float | None = None
-    """Share of padding in the positions of its batches."""
-    threshold: float | None = None
-    """That of “no answer”, where validation rows chose one."""
-    counted: Mapping[str, Sequence[Counted]] = field(default_factory=dict)
-    """What of the rows of each split that it read is cut, or not learned."""
-    network: FineTuned | Path | None = None
-    """What was trained, or the folder of an earlier attempt that holds it; only of the network that is kept."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +177,8 @@ class Trials:
             self.context,
             {"model": model, "labels": labels, "seed": seed, "lr": lr, "split": split},
             lambda: self._trial(model, labels, seed, lr, split),
-            _save,
-            _open,
+            trial_files.save,
+            trial_files.read,
         )
         self._note(model, labels, seed, trial)
         self.done += 1
@@ -375,22 +352,3 @@ def mean_of(shares: Sequence[float | None]) -> float | None:
     """Of what is known."""
     known = [share for share in shares if share is not None]
     return statistics.fmean(known) if known else None
-
-
-def _save(trial: Trial, folder: Path) -> None:
-    names = ("scores", "steps", "best_step", "weights", "padding", "threshold", "counted")
-    values = {name: getattr(trial, name) for name in names}
-    values |= {"predicted": asdict(trial.predicted)}
-    (folder / _TRIAL).write_text(json.dumps(values))
-    if isinstance(trial.network, FineTuned):
-        exported.save(folder / FINE_TUNED, trial.network)
-
-
-def _open(folder: Path) -> Trial:
-    values = json.loads((folder / _TRIAL).read_text())
-    network = folder / FINE_TUNED
-    predicted = Predicted(**values["predicted"])
-    predicted = replace(predicted, n_best=[[Span(*span) for span in spans] for spans in predicted.n_best])
-    counted = {split: [Counted(*each) for each in of_split] for split, of_split in values["counted"].items()}
-    values |= {"predicted": predicted, "weights": tuple(values["weights"]), "counted": counted}
-    return Trial(**values, network=network if network.is_dir() else None)
