@@ -150,7 +150,7 @@ def test_scores_that_say_the_truth_give_the_answer_back(context: str, question: 
             scores[inputs.offsets[row] + np.asarray(encoded.rows[name])[row], side] = 9.0
     predicted = head.predicted(asked, encoded, Ragged(scores, inputs.offsets))
     if encoded.remarks:
-        assert encoded.remarks == ["1 of 1 questions have an answer that no window has whole, and are learned as without one"]
+        assert encoded.remarks == ["1 of 1 questions have answers that no window has whole, learned as without one"]
     else:
         assert predicted.answers == [answer]
 
@@ -204,7 +204,7 @@ def test_a_question_whose_answer_stands_nowhere_is_not_learned_as_one_without_an
     asked = data("question-answering", (), ANSWERED)
     lost = Example(text="a b c " * 9, text_pair="d", answers=(Answer("h", -1),))
     encoded = module_of(asked).encode(asked, [ANSWERED, lost, UNANSWERED], tokenizer(), Layout(12, 3))
-    assert encoded.remarks == ["1 of 3 questions have no answer that is found in their context, and are not learned"]
+    assert encoded.remarks == ["1 of 3 questions have answers that are not in their context, and are not learned"]
     assert len(encoded) > 3 and encoded.teaches is not None and encoded.teaches.sum() == 2
     assert num_rows(encoded.learnable()) == 2 and np.asarray(encoded.learnable()["start"]).tolist() == [4, 0]
 

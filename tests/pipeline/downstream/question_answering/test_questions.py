@@ -119,8 +119,8 @@ def test_what_does_not_fit_is_counted() -> None:
     questions = encode([long, lost, blank], wordpiece(), length=40, window_overlap=8, max_question=12)
     assert said(questions.counted()) == [
         "1 of 3 questions are too long and truncated",
-        "2 of 3 questions have no answer that is found in their context, and are not learned",
-        "1 of 3 questions have an answer that no window has whole, and are learned as without one",
+        "2 of 3 questions have answers that are not in their context, and are not learned",
+        "1 of 3 questions have answers that no window has whole, learned as without one",
     ]
     assert questions.lost.tolist() == [False, True, True]
     assert not np.any(questions.rows["start"]) and not np.any(questions.rows["end"])  # type: ignore[arg-type]
