@@ -56,7 +56,10 @@ class Questions:
         """What does not fit."""
         counts = (
             (self.truncated, "questions are too long and truncated"),
-            (int(np.count_nonzero(self.lost)), "questions have answers that are not in their context, and are not learned"),
+            (
+                int(np.count_nonzero(self.lost)),
+                "questions have answers that are not in their context, and are not learned",
+            ),
             (self.not_whole, "questions have answers that no window has whole, learned as without one"),
         )
         return [Counted(count, len(self), problem) for count, problem in counts]
