@@ -383,16 +383,45 @@ def test_a_folder_of_parquet(load: Load, tmp_path: Path) -> None:
     assert [[row.text for row in data.splits[split]] for split in ("train", "validation")] == [["u", "v"], ["u"]]
     with pytest.raises(UserError, match="repo has no files of test; it has train, validation"):
         load({}, test="repo", layout="hub", inputs=["text"])
+    (folder / "train_log.json").write_text("{}")
+    data = load({}, train="repo", validation="repo", layout="hub", inputs=["text"])
+    assert "plain_text/train_log.json of repo: not read beside its Parquet or Arrow files" in data.notes
     (folder / "train-00001-of-00002.parquet").unlink()
     with pytest.raises(UserError, match=r"train-00001-of-00002\.parquet is not there; download"):
         load({}, train="repo", layout="hub", inputs=["text"])
+
+
+def test_one_of_several_sets_in_a_folder_is_named(load: Load, tmp_path: Path) -> None:
+    for language in ("de", "en"):
+        (tmp_path / "repo" / language).mkdir(parents=True)
+        path = tmp_path / "repo" / language / "train-00000-of-00001.parquet"
+        pq.write_table(with_features(TABLE.slice(0, 2)), path)
+    with pytest.raises(UserError, match="repo has files of train in several folders: de, en; name the one"):
+        load({}, train="repo", layout="hub", inputs=["text"])
+    data = load({}, train="repo/de", layout="hub", inputs=["text"], split={"validation": 0, "test": 0})
+    assert len(data.splits["train"]) == 2
+
+
+def test_a_folder_of_json_lines_and_separated_values(load: Load) -> None:
+    files: dict[str, Any] = {
+        "repo/train.jsonl": [{"text": "u", "label": "a"}, {"text": "v", "label": "b"}],
+        "repo/data/test-en.csv": "text,label\nw,a\n",
+        "repo/data/test-de.csv": "text,label\nx,a\n",
+        "repo/dataset_infos.json": "{}",
+        "repo/.cache/train.json": "{}",
+    }
+    data = load(files, train="repo", test="repo", layout="hub", inputs=["text"], split={"validation": 0, "test": 0})
+    assert [[row.text for row in data.splits[split]] for split in ("train", "test")] == [["u", "v"], ["x", "w"]]
+    assert "test of repo is all of test-de.csv, test-en.csv" in data.notes
+    with pytest.raises(UserError, match=r"repo has files that end in \.csv and in \.jsonl; name those"):
+        load({"repo/train.csv": "text,label\nw,a\n"}, train="repo", layout="hub", inputs=["text"])
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({}, "is no folder of a data set"),
-        ({"set/readme.md": "x"}, "has no Parquet or Arrow files and no state.json"),
+        ({"set/readme.md": "x"}, "has no state.json and no files such as .parquet"),
         ({"set/state.json": "{"}, "state.json is no JSON: .*; save the data set again"),
         ({"set/state.json": '{"_data_files": [{"filename": "../a"}]}'}, "'../a' is no name of a file in this folder"),
         ({"set/state.json": '{"_data_files": [{"filename": "a.arrow"}]}'}, "a.arrow is not there; save the data set"),
