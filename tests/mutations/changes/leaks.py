@@ -6,6 +6,8 @@ from tests.mutations.runner import Change
 
 TRAINING = "tests/training"
 AS_USED = "test_networks_train_in_training_and_are_as_used_in_evaluation"
+THRESHOLD = "test_a_threshold_is_chosen_by_validation_rows_and_never_by_those_that_are_scored"
+LOST = "test_a_question_whose_answer_stands_nowhere_is_not_learned_as_one_without_an_answer"
 DATA, PIPELINE = "tests/data_prep", "tests/pipeline"
 JOBS = f"{PIPELINE}/downstream"
 RATES = "test_rates_are_chosen_by_validation_rows_and_examples_of_no_reported_seed"
@@ -283,6 +285,20 @@ CHANGES = [
         '"seed": seed, "lr": lr, "split": split},',
         '"seed": seed, "lr": lr},',
         (f"{JOBS}/fine_tune/test_trials.py::test_a_trial_is_found_again_by_all_that_it_depends_on",),
+    ),
+    Change(
+        "the threshold of no answer is chosen on the rows that are reported",
+        "pipeline/downstream/fine_tune/trials.py",
+        'if split == "validation" or not hasattr(self.head, "fitted"):',
+        'if not hasattr(self.head, "fitted"):',
+        (f"{JOBS}/fine_tune/test_trials.py::{THRESHOLD}",),
+    ),
+    Change(
+        "questions whose answers are lost are learned as questions without an answer",
+        "pipeline/downstream/fine_tune/heads/answers.py",
+        "~asked.lost[asked.windows.example])",
+        "~asked.lost[asked.windows.example] | True)",
+        (f"{JOBS}/fine_tune/test_heads.py::{LOST}",),
     ),
     Change(
         "words that stand in two windows are asked twice",
