@@ -11,7 +11,6 @@ import numpy as np
 
 from data_prep.errors import UserError, choices
 from data_prep.labelled.rows import Reading
-from data_prep.tokens.cleaning import Cleaning
 from flows.checkpoint import UnusableError, fine_tuned_folder, model_folder
 from flows.inference import values
 from flows.inference.values import Value, Window
@@ -20,6 +19,7 @@ from pipeline.downstream.fine_tune.job import FINE_TUNED
 if TYPE_CHECKING:
     from training.inference.embedding import Embedder
     from training.inference.encoding import Encoder
+    from training.inference.use import Use
 
 ROWS, NUMBERS = 4096, 1 << 23  # of a window at most, which alone is in memory: rows; characters, or numbers
 
@@ -50,20 +50,6 @@ def options_of(**given: Any) -> Options:
         if given[name] not in known:
             raise UserError(f"--{name}: {choices(given[name], filter(None, known))}.")
     return Options(**given)
-
-
-@dataclass(frozen=True)
-class Use:
-    """How a folder's network gives vectors, and who says so. folder: of the encoder. others: what is said there and
-    is not done here."""
-
-    folder: Path
-    pooling: Literal["mean", "cls", "last"]
-    declared: str
-    normalize: bool = False
-    length: int | None = None
-    cleaning: Cleaning | None = None
-    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,10 +166,10 @@ def folder_of(name: str) -> Path:
 
 
 def use_of(folder: Path) -> Use:
-    """What a folder says about vectors of its network: as it was fine-tuned, as sentence-transformers writes it, or
-    nothing, where a decoder gives its last position and other networks the mean of all."""
+    """How a folder's network gives vectors: as it was fine-tuned, or see `training.inference.use`."""
     from pipeline.downstream.fine_tune.exported import TASK, open_fine_tuned
-    from training.inference.sentence_folder import declared
+    from training.inference import use
+    from training.inference.use import Use
 
     if (folder / TASK).is_file():
         model = open_fine_tuned(folder)
@@ -193,26 +179,13 @@ def use_of(folder: Path) -> Use:
             return Use(model.folder, pooling, "as it was fine-tuned", length=length, cleaning=cleaning)
         said = "texts are written" if model.shape.written else f"head {model.shape.head} has no pooling"
         return Use(model.folder, "mean", said, length=length, cleaning=cleaning)
-    said = declared(folder)
-    if said.pooling is not None:
-        return Use(folder, said.pooling, "as its folder says", said.normalize, said.length, others=said.others)
-    if _is_decoder(folder):
-        return Use(folder, "last", "a decoder's last position has seen all", length=said.length, others=said.others)
-    return Use(folder, "mean", "its folder says nothing", said.normalize, said.length, others=said.others)
-
-
-def _is_decoder(folder: Path) -> bool:
-    from training.inference.opening import network_kind
-    from training.models.text.architectures import architecture_of
-    from training.models.text.folder import open_config
-
-    return network_kind(folder) == "text" and architecture_of(open_config(folder).model_type).causal
+    return use.use_of(folder)
 
 
 def _length(use: Use, encoder: Encoder, options: Options) -> int | None:
     """Most tokens of a text: as asked, or as declared, but not more than the network has positions for."""
     if options.length is None:
-        return min(filter(None, (use.length, encoder.longest)), default=None)
+        return use.most_tokens(encoder.longest)
     if encoder.longest is not None and options.length > encoder.longest:
         raise UserError(f"--length {options.length:,}: the network has positions for {encoder.longest:,} tokens.")
     return options.length

@@ -67,7 +67,7 @@ def of_job(report: Report) -> str:
 def of_model(recipe: str, kind: str) -> str:
     """A registered model: all its versions."""
     use = {
-        ENCODER: "The encoder of recipe {}. `predict` takes texts and gives one embedding for each.",
+        ENCODER: "The encoder of recipe {}. `predict` takes texts and gives the vectors of `sesame embed`.",
         FINE_TUNED: "A fine-tuned network of recipe {}. `predict` takes rows with the columns of its signature and "
         "gives an answer to each and how sure it is. It runs where Sesame is installed in a version that reads it.",
     }[kind].format(escaped(recipe))

@@ -277,6 +277,8 @@ def save(export: Path, folder: Path, model: Any = None, kind: str = ENCODER) -> 
     from mlflow.pyfunc import load_model, save_model
 
     example, more = _example(export, kind)
+    if kind == ENCODER:
+        more["model_config"] = embedding_settings(export)
     save_model(
         str(folder),
         python_model=str(CODE[kind]),
@@ -293,6 +295,24 @@ def save(export: Path, folder: Path, model: Any = None, kind: str = ENCODER) -> 
         raise ValueError(f"{export} does not serve: its example gives {len(answer)} answers, not {len(example)}")
     for cache in list(folder.rglob("__pycache__")):  # of the code that was just read
         shutil.rmtree(cache)
+
+
+def embedding_settings(export: Path) -> dict[str, Any]:
+    """How a served encoder makes vectors, as `sesame embed` does: pooling, normalize, length (tokens, special ones
+    included; None: any), and ids that begin and end texts where the tokenizer itself puts none around them."""
+    from pipeline.downstream.fine_tune.heads import Shape, tokenizer_of
+    from training.inference.use import positions_of, use_of
+
+    use = use_of(export)
+    own, framed = (tokenizer_of(Shape("class"), export, framed=framed) for framed in (False, use.pooling == "last"))
+    begin: list[int] = []
+    end: list[int] = []
+    if framed.num_special_tokens_to_add(False) > own.num_special_tokens_to_add(False):
+        encoding = framed.encode("a")
+        places = [place for place, of in enumerate(encoding.sequence_ids) if of is not None]
+        begin, end = encoding.ids[: places[0]], encoding.ids[places[-1] + 1 :]
+    length = use.most_tokens(positions_of(export))
+    return {"pooling": use.pooling, "normalize": use.normalize, "length": length, "begin": begin, "end": end}
 
 
 def _example(export: Path, kind: str) -> tuple[Any, dict[str, Any]]:

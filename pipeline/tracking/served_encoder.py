@@ -1,9 +1,10 @@
-"""The code of a served encoder: texts in, one mean-pooled embedding per text out.
+"""The code of a served encoder: texts in, one embedding per text out, the same as `sesame embed` gives.
 
 MLflow copies this file next to the weights and runs it there, so it imports none of our modules, only the model's
-requirements. The folder it opens is a Hugging Face model with its tokenizer, in safetensors.
+requirements. The folder it opens is a Hugging Face model with its tokenizer, in safetensors; how vectors are made of it
+stands in the settings of the model (`embedding_settings` of the registry).
 
-    texts ──► tokenizer ──► network ──► [batch, length, hidden] ──► mean over all tokens but padding ──► [batch, hidden]
+    texts ──► tokenizer ──► network ──► [batch, length, hidden] ──► mean, first or last position ──► [batch, hidden]
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from transformers.utils import logging
 
 BATCH = 32
 _HALF = re.compile("[\ud800-\udfff]")
-LONGEST = 512  # tokens, for networks without a limit
 
 
 class ServedEncoder(PythonModel):
     """`predict(["a text", …])` gives a list of embeddings, each a list of floats."""
 
     def load_context(self, context: Any) -> None:
-        folder = context.artifacts["encoder"]
+        folder, settings = context.artifacts["encoder"], context.model_config
+        self.pooling, self.normalize, self.length = settings["pooling"], settings["normalize"], settings["length"]
+        self.begin, self.end = list(settings["begin"]), list(settings["end"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         with _quiet():  # the weights of pretraining's heads are not needed, and not worth a report
@@ -40,8 +42,6 @@ class ServedEncoder(PythonModel):
         if model.config.is_encoder_decoder:
             model = model.get_encoder()
         self.model = model.to(self.device).eval()
-        positions = getattr(model.config, "max_position_embeddings", None) or LONGEST
-        self.length = min(self.tokenizer.model_max_length, positions)
         if self.tokenizer.pad_token is None:  # padding is masked, so any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
         self.tokenizer.padding_side = "right"
@@ -56,11 +56,22 @@ class ServedEncoder(PythonModel):
 
     @torch.inference_mode()
     def _embed(self, texts: list[str]) -> torch.Tensor:
-        rows = self.tokenizer(texts, truncation=True, max_length=self.length, padding=True, return_tensors="pt")
+        own = None if self.length is None else self.length - len(self.begin) - len(self.end)
+        options = {"truncation": own is not None, "max_length": own, "split_special_tokens": True}
+        cut = self.tokenizer(texts, **options)["input_ids"]
+        framed = {"input_ids": [[*self.begin, *row, *self.end] for row in cut]}
+        rows = self.tokenizer.pad(framed, return_tensors="pt")
         ids, real = rows["input_ids"].to(self.device), rows["attention_mask"].to(self.device)
-        hidden = self.model(input_ids=ids, attention_mask=real).last_hidden_state
-        weights = real.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+        vectors = self._pooled(self.model(input_ids=ids, attention_mask=real).last_hidden_state, real)
+        return torch.nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+    def _pooled(self, hidden: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """One vector for each text, [batch, hidden], from [batch, length, hidden]; real: 0 at padding."""
+        if self.pooling == "mean":
+            weights = real.unsqueeze(-1).to(hidden.dtype)
+            return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+        places = torch.zeros_like(real[:, 0]) if self.pooling == "cls" else real.sum(dim=1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), places.clamp(min=0)]
 
 
 @contextmanager

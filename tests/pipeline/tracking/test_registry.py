@@ -213,6 +213,46 @@ def test_a_network_whose_tokenizer_has_no_padding(tmp_path: Path, export: Path) 
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+def of_sentence_transformers(folder: Path, export: Path) -> None:
+    shutil.copytree(export, folder)
+    modules = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    listed = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in modules.items()]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 6}')
+
+
+def decoder(folder: Path, export: Path) -> None:
+    """It has no special tokens around texts of its own, and ends them nevertheless."""
+    import torch
+    from tokenizers import processors
+    from transformers import AutoTokenizer, GPT2Config, GPT2Model, PreTrainedTokenizerFast
+
+    inner = AutoTokenizer.from_pretrained(export).backend_tokenizer
+    inner.post_processor = processors.Sequence([])
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="[SEP]", unk_token="[UNK]").save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = GPT2Model(GPT2Config(vocab_size=120, n_embd=8, n_layer=1, n_head=2, n_positions=16))
+        network.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(("made", "pooling"), [(of_sentence_transformers, "cls"), (decoder, "last")])
+def test_a_served_encoder_gives_the_vectors_of_embed(tmp_path: Path, export: Path, made: Any, pooling: str) -> None:
+    from flows.inference.embedder import open_network, options_of
+    from pipeline.tracking.served_encoder import ServedEncoder
+
+    made(tmp_path / "network", export)
+    settings = registry.embedding_settings(tmp_path / "network")
+    assert (settings["pooling"], len(settings["end"])) == (pooling, int(pooling == "last"))
+    served = ServedEncoder()
+    served.load_context(SimpleNamespace(artifacts={"encoder": str(tmp_path / "network")}, model_config=settings))
+    embed = open_network(str(tmp_path / "network"), options_of(pooling=None, precision="fp32")).embedder
+    texts = [*TEXTS, "a [SEP] dog"]
+    np.testing.assert_allclose(served.predict(None, texts), embed(texts).vectors, atol=1e-5)
+
+
 def test_texts_that_look_alike_have_the_same_embedding_and_half_characters_are_refused(
     tmp_path: Path, export: Path
 ) -> None:
@@ -223,7 +263,8 @@ def test_texts_that_look_alike_have_the_same_embedding_and_half_characters_are_r
     folder = shutil.copytree(export, tmp_path / "export")
     train(TokenizerConfig(vocabulary=120), ["the caf\u00e9 \u304c"] * 9, folder, Cleaning())
     encoder = ServedEncoder()
-    encoder.load_context(SimpleNamespace(artifacts={"encoder": str(folder)}))
+    settings = registry.embedding_settings(folder)
+    encoder.load_context(SimpleNamespace(artifacts={"encoder": str(folder)}, model_config=settings))
     composed, decomposed = encoder.predict(None, ["caf\u00e9 \u304c", "cafe\u0301\u00a0 \u304b\u3099\u00ad"])
     assert composed == decomposed
     with pytest.raises(MlflowException, match="text 2 holds half of a surrogate pair, which is no character"):
