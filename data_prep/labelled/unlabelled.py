@@ -34,8 +34,11 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
         return one if columns is not None else _narrower(one, path, len(tokens.columns_of(path)), reading)
     if task.layout != "table":
         return one
-    if not table.is_separated(path) and (path.name.endswith(table.FORMATS) or task.separator is None):
+    has_format = path.name.endswith(table.FORMATS)
+    if has_format and not table.is_separated(path):
         return one.model_copy(update={"columns": [], "separator": None})
+    if not has_format and task.separator is None:  # such as .txt: lines, if somebody names their columns
+        return one.model_copy(update={"separator": TAB, "quotes": False}) if columns else one
     begin = _begin(path, task.encoding)
     header = _header(one, path, begin) if columns is None or not columns else None
     if header is not None:

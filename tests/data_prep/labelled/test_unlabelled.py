@@ -82,6 +82,14 @@ def test_a_label_in_front_of_blanks_is_not_taken_from_a_question(tmp_path: Path)
         assert [example.text for example in examples] == QUESTIONS
 
 
+def test_a_file_of_lines_has_the_columns_that_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.txt"
+    examples, _ = read(task("glue", "sst2"), path, 'He said, "no".\nYes\n', ["sentence"])
+    assert [example.text for example in examples] == ['He said, "no".', "Yes"]
+    with pytest.raises(UserError, match=r"reviews\.txt cannot be read as labelled data"):
+        read(task("glue", "sst2"), path, "Yes\n")
+
+
 def test_words_without_tags(tmp_path: Path) -> None:
     conll = task_of({"layout": "tokens", "columns": ["word", "pos", "chunk"]}, "task")
     for content in ("It PRP B-NP\nis VBZ B-VP\n", "It PRP\nis VBZ\n", "It\nis\n"):
