@@ -10,6 +10,7 @@ the newest of them has that alias. The decision and its numbers are tags of the 
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import shutil
@@ -37,6 +38,7 @@ CODE = {
     FINE_TUNED: Path(__file__).with_name("served_fine_tuned.py"),
 }
 FOLDER = {ENCODER: "encoder", FINE_TUNED: "network"}  # what the code calls the folder that it opens
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"\w[\w .-]{0,199}")
 
 
@@ -304,6 +306,8 @@ def embedding_settings(export: Path) -> dict[str, Any]:
     from training.inference.use import positions_of, use_of
 
     use = use_of(export)
+    for other in use.others:
+        _log.warning("%s also names %s, which is not computed where it is served", export, other)
     own, framed = (tokenizer_of(Shape("class"), export, framed=framed) for framed in (False, use.pooling == "last"))
     begin: list[int] = []
     end: list[int] = []

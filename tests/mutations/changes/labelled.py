@@ -114,4 +114,32 @@ CHANGES = [
         "there.train",
         (f"{TESTS}/test_suites.py::test_a_train_file_without_its_validation_is_no_task",),
     ),
+    Change(
+        "several sets of a folder are one",
+        f"{ROOM}/layouts/hub.py",
+        "if len(sets) > 1:",
+        "if len(sets) > 9:",
+        (f"{LAYOUTS}::test_one_of_several_sets_in_a_folder_is_named",),
+    ),
+    Change(
+        "a number that is none is a text",
+        f"{ROOM}/values.py",
+        "and not isinstance(value, bool) and math.isfinite(value)",
+        "and not isinstance(value, bool)",
+        (f"{TASKS}::test_a_number_that_is_none_is_no_text",),
+    ),
+    Change(
+        "the first word of a row to predict may be taken for its label",
+        f"{ROOM}/unlabelled.py",
+        'if delimiter == " " and one.label in one.columns[:-1]:',
+        "if False:",
+        (f"{TESTS}/test_unlabelled.py::test_a_label_in_front_of_blanks_is_not_taken_from_a_question",),
+    ),
+    Change(
+        "rows of two files for a test server are written as one",
+        "pipeline/downstream/fine_tune/submission.py",
+        "file = example.submit or",
+        "file =",
+        ("tests/pipeline/downstream/fine_tune/test_submission.py::test_every_part_has_the_file_that_it_asks_for",),
+    ),
 ]
