@@ -157,6 +157,8 @@ class _Reader:
                 if (draft := self._draft(row, part, columns)) is not None:
                     yield draft
             except UserError as error:
+                if self.split == "predict" and self.needs_names and not id_column(self.task, part):
+                    raise  # their numbers are ids for test servers, and would be those of other rows
                 self.rejects.add(error)
         if not count:
             of_only = " with these values of only" * bool(part.only)

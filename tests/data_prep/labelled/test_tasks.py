@@ -279,6 +279,14 @@ def test_rows_of_train_with_one_id_get_numbers(load: Load) -> None:
     assert "rows of train with the id of another, which get #2, #3 … behind it: 2 (a.csv:3, a.csv:4)" in data.notes
 
 
+def test_no_row_of_predict_is_left_out_whose_number_is_its_id(load: Load) -> None:
+    files = {"a.csv": "k,text,label\n1,u,1\n2,v,0\n", "b.csv": "k,text\n7,u\n8,\n9,w\n"}
+    given: dict[str, Any] = {"train": "a.csv", "validation": "a.csv", "predict": "b.csv", "inputs": ["text"]}
+    assert [row.id for row in load(files, **given, id="k", max_rejects=1).splits["predict"]] == ["7", "9"]
+    with pytest.raises(UserError, match=r"b\.csv line 3: 'text' is"):
+        load(files, **given, max_rejects=1)
+
+
 def test_rows_of_predict_may_have_one_id_and_a_column_of_their_own_for_it(load: Load) -> None:
     files = {"a.csv": "k,text,label\n1,u,1\n2,v,0\n", "b.csv": "own,text\n7,u\n7,v\n"}
     data = load(
