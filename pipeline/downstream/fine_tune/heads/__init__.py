@@ -137,17 +137,15 @@ class Predicted:
 
 def joined(parts: Iterable[Predicted]) -> Predicted:
     """What was predicted for some examples after others."""
-    whole = Predicted([], [])
-    for part in parts:
-        whole = Predicted(
-            whole.answers + part.answers,
-            whole.scores + part.scores,
-            whole.invalid + part.invalid,
-            summed([*whole.counted, *part.counted]),
-            whole.n_best + part.n_best,
-            whole.null_odds + part.null_odds,
-        )
-    return whole
+    parts = list(parts)
+    return Predicted(
+        [answer for part in parts for answer in part.answers],
+        [score for part in parts for score in part.scores],
+        sum(part.invalid for part in parts),
+        summed(counted for part in parts for counted in part.counted),
+        [spans for part in parts for spans in part.n_best],
+        [odds for part in parts for odds in part.null_odds],
+    )
 
 
 def module_of(shape: Shape) -> Any:
