@@ -38,7 +38,13 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
     if has_format and not table.is_separated(path):
         return one.model_copy(update={"columns": [], "separator": None})
     if not has_format and task.separator is None:  # such as .txt: lines, if somebody names their columns
-        return one.model_copy(update={"separator": TAB, "quotes": False}) if columns else one
+        if not columns:
+            known = ", ".join(table.FORMATS)
+            raise UserError(
+                f"{path}: nothing tells how its lines are laid out; name their columns, such as "
+                f"--columns {','.join(columns_in(one.inputs))}, or give a file of {known}."
+            )
+        return one.model_copy(update={"separator": TAB, "quotes": False})
     begin = _begin(path, task.encoding)
     header = _header(one, path, begin) if columns is None or not columns else None
     if header is not None:

@@ -49,7 +49,7 @@ def where(path: Path, line: int) -> str:
 def _numbered(path: Path, asked: Asked, reading: Reading) -> _Numbered:
     if not path.name.endswith(FORMATS) and asked.delimiter is None:
         raise UserError(
-            f"{path} cannot be read as labelled data; use {', '.join(FORMATS)}, or say what parts its columns"
+            f"{path} cannot be read as labelled data; use {', '.join(FORMATS)}, or set the task's separator"
         )
     try:
         if problem := stand_in(lambda: path.open("rb"), path.name, path.stat().st_size):

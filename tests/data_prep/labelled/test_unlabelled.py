@@ -86,7 +86,10 @@ def test_a_file_of_lines_has_the_columns_that_are_named(tmp_path: Path) -> None:
     path = tmp_path / "reviews.txt"
     examples, _ = read(task("glue", "sst2"), path, 'He said, "no".\nYes\n', ["sentence"])
     assert [example.text for example in examples] == ['He said, "no".', "Yes"]
-    with pytest.raises(UserError, match=r"reviews\.txt cannot be read as labelled data"):
+    with pytest.raises(
+        UserError,
+        match=r"reviews\.txt: nothing tells .* name their columns, such as --columns ",
+    ):
         read(task("glue", "sst2"), path, "Yes\n")
 
 
