@@ -83,8 +83,8 @@ def stored_settings(recipe: Experiment, settings: Sequence[str], home: Home) -> 
 
 def to_train(recipe: Experiment, settings: Sequence[str], home: Home) -> list[Recipe]:
     """The recipes whose networks it names and that have to be run first, in their order. UserError as above."""
-    missing = [named for named in named_networks(recipe) if _stored(named, settings, home) is None]
-    return [earlier for named in missing if (earlier := first(named, settings)) is not None]
+    named = [(network, first(network, settings)) for network in named_networks(recipe)]
+    return [earlier for network, earlier in named if earlier is not None and _stored(network, settings, home) is None]
 
 
 def made_settings(

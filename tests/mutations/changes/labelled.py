@@ -6,6 +6,7 @@ from tests.mutations.runner import Change
 
 ROOM, TESTS = "data_prep/labelled", "tests/data_prep/labelled"
 TASKS, LAYOUTS = f"{TESTS}/test_tasks.py", f"{TESTS}/test_layouts.py"
+REFUSED = f"{TESTS}/test_refused_tasks.py"
 
 CHANGES = [
     Change(
@@ -20,7 +21,7 @@ CHANGES = [
         f"{ROOM}/layouts/table.py",
         "elif len(cells) != len(header):",
         "elif len(cells) < len(header):",
-        (f"{TASKS}::test_what_cannot_be_used_is_refused",),
+        (f"{REFUSED}::test_what_cannot_be_used_is_refused",),
     ),
     Change(
         "equal texts may be in two splits",
@@ -42,7 +43,7 @@ CHANGES = [
         f"{ROOM}/loading.py",
         'if split != "train":',
         "if False:",
-        (f"{TASKS}::test_what_cannot_be_used_is_refused", f"{LAYOUTS}::test_questions_that_cannot_be_read"),
+        (f"{REFUSED}::test_what_cannot_be_used_is_refused", f"{LAYOUTS}::test_questions_that_cannot_be_read"),
     ),
     Change(
         "rows that cannot be used are left out and not counted",
@@ -126,7 +127,7 @@ CHANGES = [
         f"{ROOM}/values.py",
         "and not isinstance(value, bool) and math.isfinite(value)",
         "and not isinstance(value, bool)",
-        (f"{TASKS}::test_a_number_that_is_none_is_no_text",),
+        (f"{REFUSED}::test_a_number_that_is_none_is_no_text",),
     ),
     Change(
         "the first word of a row to predict may be taken for its label",
