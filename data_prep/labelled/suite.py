@@ -113,10 +113,11 @@ class Suite:
         return f"{self.folder} lacks {_few(self.missing[task])}"
 
 
-def open_suite(name_or_path: str, folder: Path) -> Suite:
+def open_suite(name_or_path: str, folder: Path, learned: bool = False) -> Suite:
     """A packaged suite, or that of a file, with the tasks whose files are in the folder; no row is read.
 
-    UserError for what is no suite, and if the folder has no task of it.
+    learned: a task whose rows to learn from are not there counts as missing, even if it could be scored. UserError for
+    what is no suite, and if the folder has no task of it.
     """
     path, folder = _path_of(name_or_path), Path(folder).expanduser()
     suite = _read(path)
@@ -129,7 +130,7 @@ def open_suite(name_or_path: str, folder: Path) -> Suite:
         there, absent = _there(task, folder)
         if absent:
             lacking[name] = absent
-        if _is_scored(task, there):
+        if _is_scored(task, there) and (there.train or not (learned and task.train)):
             tasks[name] = there
     if not tasks:
         first = next(iter(lacking))

@@ -81,7 +81,7 @@ def fill(data: dict[str, Any], where: str, layers: Sequence[tuple[str, list[str]
     if is_made:
         return str
     try:
-        suite = open_suite(section["name"], Path(folder))
+        suite = open_suite(section["name"], Path(folder), learned=True)
         names = _asked(suite, section.get("tasks"))
     except UserError as error:
         raise UserError(f"{where}: suite: {error}") from None
@@ -193,7 +193,7 @@ def opened(recipe: Experiment) -> tuple[Suite, dict[str, str]] | None:
     if len(places) != 1:
         return None
     name, folder = places.pop()
-    return open_suite(name, Path(folder)), {name: data.of for name, data in of_jobs.items()}
+    return open_suite(name, Path(folder), learned=True), {name: data.of for name, data in of_jobs.items()}
 
 
 def described(recipe: Experiment) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from data_prep.errors import UserError
+from data_prep.labelled.suite import open_suite
 from pipeline import dag, downstream
 from pipeline.downstream.fine_tune.checks import BASELINES
 from pipeline.recipe import suite
@@ -66,6 +67,17 @@ def test_what_is_missing_is_said_before_anything_runs(rte: Path) -> None:
     assert suite.remarks(glue(rte, "suite.tasks=[rte]")) == []
     (rte / "RTE" / "test.tsv").unlink()
     assert suite.remarks(loaded)[-1] == "rte does without RTE/test.tsv"
+
+
+def test_a_task_without_rows_to_learn_from_is_missing(rte: Path) -> None:
+    (rte / "CoLA").mkdir()
+    (rte / "CoLA" / "dev.tsv").write_text("a\t1\t\tb c\nd\t0\t*\te\n")
+    loaded = glue(rte)
+    assert [job.name for job in loaded.downstream] == ["rte"]
+    assert f"cola is missing: {rte} lacks CoLA/train.tsv, CoLA/test.tsv" in suite.remarks(loaded)
+    with pytest.raises(UserError, match=r"lacks CoLA/train\.tsv"):
+        glue(rte, "suite.tasks=[cola]")
+    assert "cola" in open_suite("glue", rte).tasks, "it can be scored, by a job that learns nothing"
 
 
 def test_a_resolved_recipe_keeps_its_jobs(rte: Path, tmp_path: Path) -> None:
