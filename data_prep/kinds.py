@@ -10,7 +10,7 @@ modules. No other code refers to a kind by name: whatever depends on the kind is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -121,6 +121,12 @@ class Kind:
     """How to get more examples to hold out."""
     version: ClassVar[int] = 1
     """Raised when the same sources and settings give another corpus than before."""
+    file_noun: ClassVar[str | None] = None
+    """Noun for what a file holds if it is one example, to which labelled rows may give its path: recording …"""
+    file_suffixes: ClassVar[tuple[str, ...]] = ()
+    """How the names of such files end."""
+    reader_files: ClassVar[tuple[str, ...]] = ()
+    """Files of a preprocessor that `file_reader` needs: exported networks hold them, too."""
     how_to_offer: ClassVar[Mapping[str, str]] = {}
     """What to set for rows to have a column that not all have."""
 
@@ -221,6 +227,17 @@ class Kind:
         """Tables and figures of the results of `stats`. ingested: the summary of the corpus."""
         raise NotImplementedError
 
+    def content_of(self, path: Path) -> str:
+        """Digest of the example that a file is (`file_noun`). UnfitError, with the reason, where it is none."""
+        raise NotImplementedError
+
+    def file_reader(self, folder: Path) -> Callable[[Path], np.ndarray]:
+        """What makes an array [L, *item] of such a file, as those were made that a network in a folder learned from.
+
+        UserError where the folder does not say how; calls raise UnfitError for files that are none.
+        """
+        raise NotImplementedError
+
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
         """For kinds whose examples are sequences: `rate` (items per second) and `length` (maximum items)."""
         return {}
@@ -310,6 +327,11 @@ class Use:
 
 def _values(column: Ragged | np.ndarray, row: int) -> np.ndarray:
     return column.row(row) if isinstance(column, Ragged) else np.asarray(column[row])
+
+
+def kinds_of_files() -> list[str]:
+    """Names of the kinds whose examples may be files, which labelled rows name by their paths."""
+    return [name for name in KINDS if kind_of(name).file_noun is not None]
 
 
 @lru_cache

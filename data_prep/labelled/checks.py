@@ -62,7 +62,9 @@ def _torn(data: Labelled) -> Iterator[str]:
         answers.setdefault(_content(example), set()).add((example.label, example.tags, example.score, example.target))
     torn = [example for example in examples if len(answers[_content(example)]) > 1]
     if torn:
-        text = f"{len(torn):,} of {len(examples):,} rows are labelled differently in another row of the same text"
+        text = (
+            f"{len(torn):,} of {len(examples):,} rows are labelled differently in another row of the same {data.noun}"
+        )
         yield f"{text}{_named(example.place for example in torn)}"
 
 
@@ -139,4 +141,4 @@ def _named(places: Iterable[str]) -> str:
 
 def _content(example: Example) -> Any:
     """What makes two rows the same, however their texts are written."""
-    return example.words or (clean(example.text), clean(example.text_pair or ""), example.choices)
+    return example.content or example.words or (clean(example.text), clean(example.text_pair or ""), example.choices)

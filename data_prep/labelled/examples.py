@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from data_prep.kinds import kind_of
+
+TEXT = "text"  # the kind of rows that are read as they stand
 Head = Literal["class", "score", "tags", "choice", "answer", "text"]
 Task = Literal["classification", "regression", "tagging", "choice", "question-answering", "text-to-text"]
 
@@ -32,6 +35,7 @@ class Example:
 
     classification       text, text_pair (or None), label (−1: not known)
     regression           text, text_pair, score (None: not known)
+                         of both, the text may be the path of a file as it is written, and `file` what is read
     tagging              words and tags, which are equally long (no tags: not known)
     choice               text, text_pair, choices, label: number of the right one
     question-answering   text, which is the context; text_pair, the question; answers (none: not answerable)
@@ -47,6 +51,10 @@ class Example:
     choices: tuple[str, ...] = ()
     answers: tuple[Answer, ...] = ()
     target: str = ""
+    file: str = ""
+    """Path of a file that holds the example, such as a recording; it is opened where rows are made of it."""
+    content: str = ""
+    """Digest of what that file holds."""
     id: str = ""
     """The row's own, or its place; of one split, language and part, no two are the same."""
     language: str = ""
@@ -77,6 +85,13 @@ class Labelled:
     """Names of metrics; the first is the one that counts."""
     scheme: str = ""
     """How tags mark chunks: BIO, IOB1 or IOBES; empty where they mark none."""
+    kind: str = TEXT
+    """Kind of data of its rows, as in `data_prep.kinds`: text in the rows themselves, or files."""
+
+    @property
+    def noun(self) -> str:
+        """What to call what a row is read from."""
+        return (None if self.kind == TEXT else kind_of(self.kind).file_noun) or TEXT
 
     @property
     def head(self) -> Head:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError, choices
-from data_prep.labelled.examples import Example, Head, Labelled
+from data_prep.labelled.examples import TEXT, Example, Head, Labelled
 from data_prep.labelled.layouts import table
 from data_prep.labelled.loading import load_files
 from data_prep.labelled.rows import Asked, Reading
@@ -41,7 +41,7 @@ _TAGGING = {"words", "tags", "split"}
 _OF_SUITE = ("suite", "of", "folder")
 _OF_TASKS = ("task", *_OF_SUITE)
 _READS = (
-    "layout", "columns", "separator", "quotes", "encoding", "inputs", "label", "choices", "id", "language",
+    "kind", "layout", "columns", "separator", "quotes", "encoding", "inputs", "label", "choices", "id", "language",
     "max_rejects",
 )  # fmt: skip
 _OF_PREDICT = ("layout", "inputs", "id")  # which rows without answers may have of their own
@@ -115,6 +115,11 @@ class LabelledConfig(BaseModel):
         own = [] if named is None else [Path(named).expanduser()]
         return [*own, *files_of(task, folder)]
 
+    @property
+    def kind(self) -> str:
+        """Kind of data of its rows. UserError for a task file that cannot be read."""
+        return self.task_file()[0].kind if self.is_task else TEXT
+
     def task_file(self, written: bool = False) -> tuple[TaskFile, Path]:
         """The task of a task file or of a suite, and the folder where its paths begin. UserError if there is none.
 
@@ -152,14 +157,20 @@ def load(
     corpus: Path | None = None,
     cleaning: Cleaning | None = None,
     written: bool = False,
+    kind: str = TEXT,
 ) -> Labelled:
     """The data set that a config names.
 
     downloads: folder of packages. corpus: folder of the corpus that some registered sets are derived
     from. cleaning: what is done to the characters of a file's texts, as to those of documents; by
-    default as a recipe does by default. written: see `LabelledConfig.task_file`. Raises `UserError` with
-    file and line, and what was found and expected.
+    default as a recipe does by default. written: see `LabelledConfig.task_file`. kind: of data that the
+    network reads. Raises `UserError` with file and line, and what was found and expected.
     """
+    if config.kind != kind:
+        raise UserError(
+            f"{config.shown}: its rows are of kind {config.kind}, and the network reads {kind}; "
+            f"give rows of kind {kind}, or a network of {config.kind}"
+        )
     if config.name is not None:
         return registered(config.name, Path(downloads), corpus, config.split, config.seed)
     if config.is_task:

@@ -6,20 +6,25 @@ tags     input  ─► words               label ─► one of the labels for ea
 choice   inputs ─► text, text_pair     choices, and which one is right
 answer   inputs ─► context, question   label ─► texts with their places in the context
 text     inputs ─► text, text_pair     label ─► the text to write, or a list of those that count
+
+Of kinds of data whose rows are files, such as recordings, the input of class and score is the path of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.errors import UserError, choices, meant
+from data_prep.kinds import kind_of
 from data_prep.labelled.answers import answers_of
-from data_prep.labelled.examples import Answer, Head
+from data_prep.labelled.examples import TEXT, Answer, Head
 from data_prep.labelled.rows import Reading, Row
 from data_prep.labelled.task import columns_in, fields_of, filled
 from data_prep.labelled.values import as_text, choices_of, label_of, list_of, number_of, score_of, short, text_of
+from data_prep.opening.files import UnfitError
 from data_prep.tokens.cleaning import Cleaning
 
 
@@ -41,6 +46,8 @@ class Columns:
     """Names of the labels that there may be; None: any."""
     task: str = "the task"
     """What names the columns, for errors."""
+    kind: str = TEXT
+    """Kind of data: text, or that of the files whose paths the inputs are."""
 
     @property
     def names(self) -> list[str]:
@@ -64,6 +71,19 @@ def value_of(row: Row, name: str, task: str) -> Any:
         has = f"it has {', '.join(row.fields)}" + f"; {near}" * bool(near)
         raise UserError(f"{row.where}: has no {name!r}, which {task} names; {has}.")
     return value
+
+
+def _inputs(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:
+    """The inputs: texts, or a file with its path as a text."""
+    if columns.kind == TEXT:
+        return _texts(row, columns, cleaning)
+    written = _texts(row, columns, None)["text"]
+    path = row.folder / Path(written).expanduser()
+    try:
+        return {"text": written, "file": str(path.absolute()), "content": kind_of(columns.kind).content_of(path)}
+    except UnfitError as error:
+        noun = kind_of(columns.kind).file_noun
+        raise UserError(f"{row.where}: {error}; give the path of a {noun}, from {row.folder} on.") from None
 
 
 def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:
@@ -91,11 +111,11 @@ def _label(row: Row, columns: Columns, value: object) -> str:
 
 def _class(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
     labels = (_label(row, columns, value_of(row, columns.label, columns.task)),) if labelled else ()
-    return Draft(_texts(row, columns, cleaning), labels)
+    return Draft(_inputs(row, columns, cleaning), labels)
 
 
 def _score(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
-    content = _texts(row, columns, cleaning)
+    content = _inputs(row, columns, cleaning)
     if labelled:
         content["score"] = score_of(row.where, columns.label, value_of(row, columns.label, columns.task))
     return Draft(content)

@@ -15,9 +15,9 @@ from typing import Any
 
 from data_prep.corpus.documents import SplitConfig, assign_splits
 from data_prep.errors import UserError
-from data_prep.labelled.examples import TASKS, Example, Labelled
+from data_prep.labelled.examples import TASKS, TEXT, Example, Labelled
 from data_prep.labelled.heads import MAKERS, Columns, Draft, value_of
-from data_prep.labelled.layouts import hub, squad, table, tokens
+from data_prep.labelled.layouts import files, hub, squad, table, tokens
 from data_prep.labelled.layouts.schemes import scheme_in
 from data_prep.labelled.rows import Asked, Reading, Rejects, Row, first_of
 from data_prep.labelled.task import SPLIT_NAMES, Layout, Part, TaskFile, paths_of, read_task
@@ -29,6 +29,7 @@ READERS: dict[Layout, Callable[[Path, Asked, Reading], Iterator[Row | UserError]
     "squad": squad.rows,
     "tokens": tokens.rows,
     "hub": hub.rows,
+    "files": files.rows,
 }
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
 _UNITS = {"tags": "words", "answer": "questions"}
@@ -71,6 +72,7 @@ def load_files(task: TaskFile, folder: Path, name: str, cleaning: Cleaning | Non
         notes=tuple(reading.remarks()),
         metrics=tuple(task.metrics),
         scheme=scheme,
+        kind=task.kind,
     )
 
 
@@ -120,8 +122,11 @@ def _read(
         for row in READERS[part.layout or task.layout](path, asked, reading):
             if not isinstance(row, UserError):
                 row.fields.update(part.fields)
-            if isinstance(row, UserError) or all(_is_asked(row, name, part.only[name], task) for name in part.only):
-                yield row if isinstance(row, UserError) else row._replace(place=shown + row.place[len(path.name) :])
+            if isinstance(row, UserError):
+                yield row
+            elif all(_is_asked(row, name, part.only[name], task) for name in part.only):
+                begin = row.folder if row.folder != Path() else path if path.is_dir() else path.parent
+                yield row._replace(place=shown + row.place[len(path.name) :], folder=begin)
 
 
 def _is_asked(row: Row, name: str, values: str | list[str], task: TaskFile) -> bool:
@@ -174,6 +179,11 @@ class _Reader:
             columns = tuple(task.columns if part.columns is None else part.columns)
             words, tags = tokens.defaults(columns or tokens.columns_of(paths_of(part, self.folder)[0]))
             inputs, label = inputs or (words,), label or tags
+        elif layout == "files":
+            inputs, label = (
+                inputs or (files.FILE,),
+                label or (task.label if task.label in part.fields else files.FOLDER),
+            )
         if not inputs and task.predicts == "text" and task.prompt:
             inputs = (task.prompt,)
         if not inputs:
@@ -184,7 +194,7 @@ class _Reader:
             raise UserError(f"{self.name}: choices: name the column with a row's choices, or one column for each")
         own = task.choices if isinstance(task.choices, str) else tuple(task.choices or ())
         choices = own if task.predicts == "choice" else ()
-        return Columns(inputs, label, choices, task.classes or None, self.name)
+        return Columns(inputs, label, choices, task.classes or None, self.name, task.kind)
 
     def _draft(self, row: Row, part: Part, columns: Columns) -> Draft | None:
         is_labelled = self.split != "predict"
@@ -230,6 +240,7 @@ def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None
         return
     share = SplitConfig(validation=task.split.validation, test=0 if drafts["test"] else task.split.test)
     key = "text" if task.predicts == "answer" else None  # questions about one context stay together
+    key = key if task.kind == TEXT else "content"  # copies of a file do, too
     contents = [
         json.dumps(
             [draft.content.get(column) for column in ((key,) if key else ("text", "text_pair", "words", "choices"))]

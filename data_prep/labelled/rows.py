@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
@@ -12,11 +13,13 @@ NAMED = 3  # of odd rows, in a remark
 
 
 class Row(NamedTuple):
-    """One row. `where`: path and line, for errors; `place`: file and line, for remarks."""
+    """One row. `where`: path and line, for errors; `place`: file and line, for remarks; `folder`: where paths in it
+    begin."""
 
     where: str
     place: str
     fields: dict[str, Any]
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)

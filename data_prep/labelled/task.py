@@ -11,6 +11,13 @@
     metrics: [accuracy]                  # the first one counts
     prompt: "Review: {sentence}\\nSentiment:"
 
+Rows of recordings name them by a column of paths, which begin where the file with the row lies; or the files are the
+rows, each with the columns `file` and `folder`:
+
+    kind: sound                          | kind: sound
+    train: clips.tsv                     | layout: files
+    inputs: path                         | train: "train/*/*.wav"       # label: folder
+
 The same file serves fine-tuning and few-shot prompts; a task needs what its job uses of it. How files may be laid out
 is told in `data_prep.labelled.layouts`.
 """
@@ -27,15 +34,20 @@ from pydantic import Field, field_validator, model_validator
 
 from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError, choices
-from data_prep.labelled.examples import Head
+from data_prep.kinds import kinds_of_files
+from data_prep.labelled.examples import TEXT, Head
 from data_prep.opening.files import UnfitError, read
 from data_prep.settings import Settings, checked
 from data_prep.sources.written import Delimiter, Encoding
 
 LARGEST = 1 << 20  # bytes of a task file
-Layout = Literal["table", "squad", "tokens", "hub"]
+Layout = Literal["table", "squad", "tokens", "hub", "files"]
 SPLIT_NAMES = ("train", "validation", "test", "predict")
 ROW_HEADS: tuple[Head, ...] = ("class", "score", "choice")  # heads with one short answer to a row
+FILE_HEADS: tuple[Head, ...] = ("class", "score")  # heads of rows that are files
+_OF_TEXT = (
+    "choices", "prompt", "description", "delimiter", "between", "unconditional", "content_free", "until",
+)  # fmt: skip
 _GLOB = "*?"
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")  # of a template; a column may have any name without braces
 
@@ -98,8 +110,11 @@ class TaskFile(Settings):
     """Rows that are scored; without them, those of validation."""
     predict: list[Part] = Field(default=[])
     """Rows without answers, of which predictions are written."""
+    kind: str = TEXT
+    """text, which rows hold; sound, of whose recordings rows have the paths."""
     layout: Layout = "table"
-    """table: a row each; squad: questions about paragraphs, JSON; tokens: a word a line; hub: a folder."""
+    """table: a row each; squad: questions about paragraphs, JSON; tokens: a word a line; hub: a folder; files: each is
+    a row."""
     columns: list[str] = Field(default=[])
     """Names of the columns of files without a header, and of layout tokens."""
     separator: Delimiter = None
@@ -111,7 +126,7 @@ class TaskFile(Settings):
     inputs: list[str] = Field(default=[], max_length=2)
     """One or two columns, or templates with columns in braces; of `answer` context and question."""
     label: str = "label"
-    """The column with the answer; of layout tokens the last one, unless it is named."""
+    """The column with the answer; unless it is named, of layout tokens the last one, of files `folder`."""
     head: Head | None = None
     """What is predicted; null: what layout and choices say, or else class."""
     labels: list[str] | dict[str, str] = Field(default=[])
@@ -187,7 +202,26 @@ class TaskFile(Settings):
             except ValueError as error:
                 advice = "write names of columns in braces, and {{ for a brace"
                 raise ValueError(f"{name}: {error}; {advice}") from None
+        self._check_kind()
         return self
+
+    def _check_kind(self) -> None:
+        """Whether all else goes with the kind of data."""
+        parts = [part for split in SPLIT_NAMES for part in getattr(self, split)]
+        is_files = "files" in {self.layout, *(part.layout for part in parts)}
+        if self.kind == TEXT and not is_files:
+            return
+        if self.kind not in (known := kinds_of_files()):
+            if self.kind == TEXT:
+                raise ValueError(f"layout files is of rows that are files; set kind to {' or '.join(known)}")
+            raise ValueError(f"kind: {choices(self.kind, [TEXT, *known])}")
+        if self.predicts not in FILE_HEADS:
+            raise ValueError(f"head {self.predicts} is of kind text, and kind is {self.kind}; set it to class or score")
+        if len(self.inputs) > 1 or any(len(part.inputs or ()) > 1 for part in parts):
+            raise ValueError(f"inputs: of kind {self.kind} a row is one file; name the column with its path alone")
+        for name in _OF_TEXT:
+            if name in self.model_fields_set:
+                raise ValueError(f"{name} is of kind text, and kind is {self.kind}; leave it out")
 
     def _check_submit(self, part: Part, split: str) -> None:
         if not part.submit:
@@ -303,10 +337,12 @@ def paths_of(part: Part, folder: Path) -> list[Path]:
 
 
 def files_of(task: TaskFile, folder: Path, splits: Collection[str] = SPLIT_NAMES) -> list[Path]:
-    """All files that a task names, those of its folders one by one. folder: where the task file lies."""
+    """All files that a task names, those of its folders one by one, but for those that are rows themselves (layout
+    files). folder: where the task file lies."""
     files: list[Path] = []
     for split in splits:
-        for path in (path for part in task.parts(split) for path in paths_of(part, folder)):
+        of_rows = (part for part in task.parts(split) if (part.layout or task.layout) != "files")
+        for path in (path for part in of_rows for path in paths_of(part, folder)):
             files += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return list(dict.fromkeys(files))
 

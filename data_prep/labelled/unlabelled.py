@@ -2,6 +2,8 @@
 
 learned from    columns [source, label, mark, sentence], no header, tabs between them
 to answer       a header with `sentence`; JSON lines, Parquet; all four columns, all but `label`, or `sentence` alone
+
+Of kinds whose rows are files, a file is a table of their paths, or one of them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from data_prep.errors import UserError
-from data_prep.labelled.layouts import table, tokens
+from data_prep.kinds import kind_of
+from data_prep.labelled.examples import TEXT
+from data_prep.labelled.layouts import files, table, tokens
 from data_prep.labelled.rows import Reading
 from data_prep.labelled.task import Part, TaskFile, columns_in
 from data_prep.sources.dialect import BEGIN, dialect_of
@@ -28,6 +32,11 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
     reading: to which is added which columns it was taken to have. UserError where that cannot be seen.
     """
     one = task.model_copy(update={"predict": [Part(path=str(path))]})
+    if task.kind != TEXT and path.name.lower().endswith(kind_of(task.kind).file_suffixes):
+        return one.model_copy(update={"layout": "files", "inputs": []})
+    if task.layout == "files":  # of training; this one is a table of paths
+        task = one.model_copy(update={"layout": "table", "inputs": task.inputs or [files.FILE]})
+        one = task
     if columns is not None:
         one = one.model_copy(update={"columns": list(columns)})
     if task.layout == "tokens":

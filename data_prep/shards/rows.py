@@ -143,6 +143,11 @@ def runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts - offsets_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
 
 
+def pieces(values: np.ndarray, length: int) -> list[np.ndarray]:
+    """An array [N, …] cut into runs of nearly equal length, at most `length`."""
+    return np.array_split(values, -(-len(values) // length))
+
+
 def ragged(rows: Rows, name: str) -> Ragged:
     """The column `name`, which must be Ragged."""
     column = rows[name]

@@ -19,6 +19,8 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from data_prep.corpus.unit import Cast, Unit, write_cast
+from data_prep.opening.files import UnfitError
+from data_prep.opening.files import read as read_bytes
 from data_prep.rng import key
 from data_prep.sealed import digest
 from data_prep.settings import Settings
@@ -137,8 +139,17 @@ def _waveform(file: SourceFile, rate: int) -> Iterator[np.ndarray | Reject]:
         yield Reject(file.name, 1, first_line(problem))
 
 
-def decoded(raw: bytes, rate: int) -> np.ndarray:
-    """int16 [S]: the mean of the channels at `rate` samples per second. Raises BadSoundError."""
+def recording(path: Path, rate: int | None = None) -> np.ndarray:
+    """int16 [S] of a file; see `decoded`. UnfitError, with the reason, where it is no recording."""
+    raw = read_bytes(path, MAX_BYTES)
+    try:
+        return decoded(raw, rate)
+    except BadSoundError as problem:
+        raise UnfitError(f"{path.name} is no recording that can be used ({first_line(problem)})") from None
+
+
+def decoded(raw: bytes, rate: int | None) -> np.ndarray:
+    """int16 [S]: the mean of the channels at `rate` samples per second; None: at its own. Raises BadSoundError."""
     if not raw:
         raise BadSoundError("empty file")
     if len(raw) > MAX_BYTES:
@@ -147,7 +158,7 @@ def decoded(raw: bytes, rate: int) -> np.ndarray:
     if not len(values):
         raise BadSoundError("no sample in it")
     mono = values.mean(1)
-    if own_rate != rate:
+    if rate is not None and own_rate != rate:
         common = gcd(own_rate, rate)
         if own_rate < _MIN_RATE or max(own_rate, rate) // common > _MAX_RATIO:
             raise BadSoundError(f"its rate of {own_rate:,} Hz cannot be brought to {rate:,}")

@@ -69,7 +69,7 @@ def filterbank(rate: int, size: int, bands: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation of each band over training frames, with the frame rate and row length."""
+    """Mean and standard deviation of each band over training frames, and how frames were computed."""
 
     mean: list[float]
     std: list[float]
@@ -77,11 +77,15 @@ class Scale:
     """Frames per second."""
     length: int
     """Maximum frames of a row."""
+    sample_rate: int
+    """Samples of a waveform per second."""
+    window_ms: float
+    hop_ms: float
 
     FILE = "scale.json"
 
     @staticmethod
-    def fit(parts: Iterable[np.ndarray], rate: float, length: int) -> Scale:
+    def fit(parts: Iterable[np.ndarray], sample_rate: int, config: FramesConfig) -> Scale:
         """Fit to the frames [T, bands] of all recordings. UserError if there are none."""
         count, total, squares = 0, np.float64(0), np.float64(0)
         for part in parts:
@@ -91,7 +95,21 @@ class Scale:
             raise UserError("data: no recording is left to train on; add sources or lower the shares held out.")
         mean = total / count
         std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        return Scale(np.atleast_1d(mean).tolist(), np.where(std > 1e-6, std, 1.0).tolist(), rate, length)
+        _, hop = config.samples(sample_rate)
+        return Scale(
+            mean=np.atleast_1d(mean).tolist(),
+            std=np.where(std > 1e-6, std, 1.0).tolist(),
+            rate=sample_rate / hop,
+            length=config.length,
+            sample_rate=sample_rate,
+            window_ms=config.window_ms,
+            hop_ms=config.hop_ms,
+        )
+
+    @property
+    def config(self) -> FramesConfig:
+        """How frames were computed."""
+        return FramesConfig(bands=len(self.mean), window_ms=self.window_ms, hop_ms=self.hop_ms, length=self.length)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """float32 [T, bands] with mean 0 and deviation 1 over training frames."""

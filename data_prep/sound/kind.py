@@ -5,7 +5,7 @@ recordings ─► corpus: waveforms at one rate ─► fit: mean and deviation p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,8 +19,9 @@ from data_prep.corpus.schema import classes_of
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.kinds import DataConfig, Inputs, Progress, Sections, Use
+from data_prep.sealed import digest
 from data_prep.settings import identity
-from data_prep.shards.rows import Ragged
+from data_prep.shards.rows import Ragged, pieces
 from data_prep.shards.writer import ShardWriter
 from data_prep.sound import files
 from data_prep.sound.files import SoundConfig
@@ -32,6 +33,8 @@ from data_prep.views import Example, Frames, Viewer, Wave
 
 ROWS_AT_ONCE = 64
 BYTES_PER_SHARD = 1 << 28
+FULL_SCALE = np.float32(32768)  # of 16-bit samples
+FIT_VERSION = 2  # raised when `fit` writes something else for the same recordings
 
 
 class SoundData(DataConfig):
@@ -59,6 +62,9 @@ class SoundKind(ArrayKind):
     reader = files
     casts = False
     grouped = True
+    file_noun = "recording"
+    file_suffixes = files.SUFFIXES
+    reader_files = (Scale.FILE,)
 
     def meaning(self, data: SoundData) -> SoundConfig:
         return data.sound
@@ -73,14 +79,13 @@ class SoundKind(ArrayKind):
         return {"kind": "sound", "shape": None, **agreed, "classes": classes_of(labels, None)}
 
     def fit_settings(self, recipe: Sections) -> dict[str, Any]:
-        return {"rate": recipe.data.sound.rate, "frames": identity(recipe.data.frames)}
+        return {"rate": recipe.data.sound.rate, "frames": identity(recipe.data.frames), "version": FIT_VERSION}
 
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         progress("measuring the bands", None)
         config, rate = FramesConfig.model_validate(settings["frames"]), settings["rate"]
         training_frames = (values for _, _, values in framed(ArrayCorpus(corpus, "train"), rate, config))
-        _, hop = config.samples(rate)
-        scale = Scale.fit(training_frames, rate / hop, config.length)
+        scale = Scale.fit(training_frames, rate, config)
         scale.save(out_dir)
         return {"bands": config.bands, "frames_per_second": scale.rate}
 
@@ -99,11 +104,11 @@ class SoundKind(ArrayKind):
             writer = ShardWriter(out_dir / split, max(1, BYTES_PER_SHARD // num_bytes), ROWS_AT_ONCE)
             num_rows = num_frames = 0
             for row, label, values in framed(corpus, settings["rate"], config):
-                pieces = _pieces(scale.apply(values), config.length)
-                count = len(pieces)
+                runs = pieces(scale.apply(values), config.length)
+                count = len(runs)
                 writer.write(
                     {
-                        "input": Ragged.from_rows(pieces, np.float32, (config.bands,)),
+                        "input": Ragged.from_rows(runs, np.float32, (config.bands,)),
                         "label": np.full(count, label),
                         "row": np.full(count, row),
                     }
@@ -161,7 +166,7 @@ class SoundKind(ArrayKind):
             return [], len(recordings)
         waveforms, names = _runs(recordings.read(numbers)), recordings.names(numbers)
         examples = [
-            Example(name, {"": Wave(waveforms.row(place) / np.float32(32768), recordings.rate or 1)})
+            Example(name, {"": Wave(waveforms.row(place) / FULL_SCALE, recordings.rate or 1)})
             for place, name in enumerate(names)
         ]
         return examples, len(recordings)
@@ -170,6 +175,20 @@ class SoundKind(ArrayKind):
         config, rate = recipe.data.frames, recipe.data.sound.rate
         _, hop = config.samples(rate)
         return DataFacts("sound", ("input", "label", "row"), (config.bands,), config.length, rate / hop)
+
+    def content_of(self, path: Path) -> str:
+        """Digest of the samples, at the recording's own rate."""
+        return digest(files.recording(path))
+
+    def file_reader(self, folder: Path) -> Callable[[Path], np.ndarray]:
+        """float32 [T, bands] of a recording, resampled where its rate is another."""
+        scale = Scale.load(folder)
+
+        def read(path: Path) -> np.ndarray:
+            waveform = files.recording(path, scale.sample_rate)
+            return scale.apply(frames(waveform / FULL_SCALE, scale.sample_rate, scale.config))
+
+        return read
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
         scale = Scale.load(preprocessor)
@@ -181,12 +200,7 @@ def framed(corpus: ArrayCorpus, rate: int, config: FramesConfig) -> Iterator[tup
     for batch in corpus.batches(ROWS_AT_ONCE):
         waveforms = _runs(batch)
         for place, (row, label) in enumerate(zip(batch.row.tolist(), batch.label.tolist(), strict=True)):
-            yield row, label, frames(waveforms.row(place) / np.float32(32768), rate, config)
-
-
-def _pieces(values: np.ndarray, length: int) -> list[np.ndarray]:
-    """`values` cut into pieces of nearly equal length, at most `length`."""
-    return np.array_split(values, -(-len(values) // length))
+            yield row, label, frames(waveforms.row(place) / FULL_SCALE, rate, config)
 
 
 def _runs(batch: ArrayBatch) -> Ragged:

@@ -164,7 +164,8 @@ class Recipe(Experiment):
 
     @property
     def cleaning(self) -> Cleaning:
-        return self.data.clean.cleaning
+        clean = getattr(self.data, "clean", None)  # of kinds of data that hold texts
+        return Cleaning() if clean is None else clean.cleaning
 
     @property
     def precision(self) -> str:

@@ -6,6 +6,7 @@ The loss is the mean absolute difference per value of the frames at `target_posi
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from data_prep.kinds import kind_of
 from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig
@@ -61,6 +63,7 @@ class MaskedFrames(BaseObjective):
         if len(data.shape) != 1:
             raise UserError(f"objective.name: masked-frames learns from runs of frames, not of items {data.shape}.")
         settings, length = networks["model"], math.ceil((data.length or _EXAMPLE_LENGTH) / _BLOCK) * _BLOCK
+        self.data = data
         self.length, (self.bands,) = data.length or _EXAMPLE_LENGTH, data.shape
         config = AutoConfig.for_model(settings.architecture, **{**settings.config, "vocab_size": 2, "pad_token_id": 0})
         positions = getattr(config, "max_position_embeddings", None)
@@ -109,10 +112,13 @@ class MaskedFrames(BaseObjective):
         }
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
-        """A folder that `open_encoder` opens."""
+        """A folder that `open_encoder` opens; it also says how recordings become frames (`Kind.file_reader`)."""
         from training.models.frame_network import save_network
 
         save_network(path, self.network)
+        if self.data.preprocessor is not None:
+            for name in kind_of(self.data.kind).reader_files:
+                shutil.copyfile(self.data.preprocessor / name, path / name)
 
     def exported(self) -> nn.Module:
         return self.network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -17,6 +18,7 @@ from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.checks import WEIGHTED
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some
 from pipeline.downstream.fine_tune.heads import Predicted
+from pipeline.downstream.fine_tune.heads.arrays import Read, array_of
 
 _MOST_WORDS = 5  # of an answer
 _SENTENCE_END = re.compile(r"[.!?。！？\n]")
@@ -43,18 +45,25 @@ class Compares(Protocol):
     def class_weights(self) -> Literal["balanced"] | Mapping[str, float] | None: ...
 
 
-def cells(job: Compares, seed: int, data: Labelled) -> list[dict[str, Any]]:
-    """Scores of the baselines on the same draws."""
+def cells(job: Compares, seed: int, data: Labelled, read: Read | None = None) -> list[dict[str, Any]]:
+    """Scores of the baselines on the same draws. read: what makes arrays of examples that are files."""
     test = some(data.splits[data.reported], job.test_rows, seed)
-    return [_cell(job, name, labels, seed, data, test) for name in job.baselines for labels in job.label_counts]
+    methods = METHODS[data.task] if read is None else _methods_of_files(data.task, read)
+    return [
+        _cell(job, name, methods[name], labels, seed, data, test)
+        for name in job.baselines
+        for labels in job.label_counts
+    ]
 
 
-def _cell(job: Compares, name: str, labels: int, seed: int, data: Labelled, test: Sequence[Example]) -> dict[str, Any]:
+def _cell(
+    job: Compares, name: str, method: Method, labels: int, seed: int, data: Labelled, test: Sequence[Example]
+) -> dict[str, Any]:
     train, by_seed = data.splits["train"], []
     for number in range(job.seeds):
         chosen = [train[i] for i in drawn(len(train), labels, seed, number)]
         weights = {"weights": label_weights(job.class_weights, data, chosen)} if name in WEIGHTED else {}
-        answers = METHODS[data.task][name](data, chosen, test, **weights)
+        answers = method(data, chosen, test, **weights)
         predicted = Predicted(answers, [None] * len(answers))
         by_seed.append(metrics.scores(data, test, predicted) | metrics.scores_of_parts(data, test, predicted))
     main = metrics.main_metric(data)
@@ -125,6 +134,38 @@ def tfidf(
 def mean(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
     """Always the mean score."""
     return [statistics.fmean(example.score or 0.0 for example in train)] * len(test)
+
+
+def _methods_of_files(task: Task, read: Read) -> dict[str, Method]:
+    """Methods for examples that are files; each file is read once."""
+    vector = functools.cache(lambda example: _moments(array_of(example, read)))
+
+    def of_examples(examples: Sequence[Example]) -> np.ndarray:
+        return np.stack([vector(example) for example in examples])
+
+    def statistics_of(
+        data: Labelled, train: Sequence[Example], test: Sequence[Example], weights: np.ndarray | None = None
+    ) -> list[Any]:
+        """Logistic or ridge regression on each band's mean and standard deviation. weights: of labels."""
+        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        is_class = data.head == "class"
+        if is_class and len({example.label for example in train}) < 2:
+            return majority(data, train, test)
+        truth = [example.label if is_class else example.score or 0.0 for example in train]
+        model = LogisticRegression(max_iter=2000, class_weight=_by_label(weights)) if is_class else Ridge()
+        fitted = make_pipeline(StandardScaler(), model).fit(of_examples(train), truth)
+        return fitted.predict(of_examples(test)).tolist()
+
+    simple: dict[Task, Method] = {"classification": majority, "regression": mean}
+    return {simple[task].__name__: simple[task], "statistics": statistics_of}
+
+
+def _moments(array: np.ndarray) -> np.ndarray:
+    """[2 · width]: means and standard deviations over the positions of an array [L, width]."""
+    return np.concatenate([array.mean(0), array.std(0)])
 
 
 def similarity(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:

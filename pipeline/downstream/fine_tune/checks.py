@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from data_prep.errors import UserError, choices
 from data_prep.labelled import checks
-from data_prep.labelled.examples import Task
+from data_prep.labelled.examples import TEXT, Task
 from data_prep.labelled.files import Labelled, LabelledConfig, load
 from data_prep.opening.files import UnfitError, read_json
 from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream import metrics
+from pipeline.fingerprint import digest
 from training.models import adapters
 from training.models.text.architectures import architecture_in, architecture_of
 
@@ -29,12 +30,17 @@ BASELINES: dict[Task, tuple[str, ...]] = {
     "question-answering": ("no-answer", "nearby"),
     "text-to-text": ("copy", "nearest"),
 }
-WEIGHTED = ("tfidf", "window")
+BASELINES_OF_FILES: dict[Task, tuple[str, ...]] = {
+    "classification": ("majority", "statistics"),
+    "regression": ("mean", "statistics"),
+}
+"""Those of tasks whose rows are files, such as recordings."""
+WEIGHTED = ("tfidf", "window", "statistics")
 """Baselines that learn by a loss, in which labels have the weights of `class_weights` as in that of networks."""
 HAS: dict[Task, str] = {
-    "classification": "a label for each text",
+    "classification": "a label for each row",
     "tagging": "a tag for each word",
-    "regression": "a number for each text",
+    "regression": "a number for each row",
     "choice": "choices in each row",
     "question-answering": "answers in contexts",
     "text-to-text": "texts to write",
@@ -44,10 +50,15 @@ if TYPE_CHECKING:
     from pipeline.downstream.fine_tune.job import Config
 
 
-def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
+def baselines_of(kind: str, task: Task) -> tuple[str, ...]:
+    """Names of the methods without a network for a task on a kind of data."""
+    return (BASELINES if kind == TEXT else BASELINES_OF_FILES).get(task, ())
+
+
+def check(job: Config, others: list[Path], cleaning: Cleaning, kind: str = TEXT) -> None:
     """UserError if the user's file of labels or another's network cannot serve the job, or a library is missing.
 
-    others: folders of networks.
+    others: folders of networks. kind: of data that the recipe's network reads.
     """
     if job.adapters is not None and (needed := adapters.missing()):
         raise UserError(f"downstream {job.name}: adapters: {needed}.")
@@ -56,7 +67,7 @@ def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
             raise UserError(f"downstream {job.name}: models: {folder}: {problem}.")
     if job.data.name is not None:
         return
-    data = read(job, cleaning)
+    data = read(job, cleaning, kind)
     if reasons := list(_of_files(job, data)):
         raise UserError(f"downstream {job.name}: {job.data.shown}: {'; '.join(reasons)}.")
     check_labels(job, data)
@@ -73,6 +84,10 @@ class Findings:
     labels: tuple[str, ...]
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
+    content: str = ""
+    """Digest of the examples that are files; empty: there are none."""
+    files: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """These files, each with its state."""
 
 
 def findings(data: Labelled) -> Findings:
@@ -80,7 +95,11 @@ def findings(data: Labelled) -> Findings:
     wrong += [f"has no rows of {split}" for split in ("train", "validation") if not data.splits[split]]
     rows = {split: len(examples) for split, examples in data.splits.items()}
     problems = (*wrong, *checks.problems(data))
-    return Findings(data.task, data.reported, rows, tuple(data.labels), problems, tuple(checks.remarks(data)))
+    examples = [example for split in data.splits.values() for example in split if example.file]
+    content = digest([example.content for example in examples]) if examples else ""
+    files = tuple((example.file, _state(Path(example.file))) for example in examples)
+    said = tuple(checks.remarks(data))
+    return Findings(data.task, data.reported, rows, tuple(data.labels), problems, said, content, files)
 
 
 def remarks(job: Config, data: Findings) -> list[str]:
@@ -128,15 +147,28 @@ class ReadsLabels(Protocol):
     def written(self) -> bool: ...
 
 
-def read(job: ReadsLabels, cleaning: Cleaning) -> Findings:
-    """What the user's files hold. They are read once, unless they change."""
-    about = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in job.data.files())
-    return _read(job.data.model_dump_json(), about, cleaning, job.written)
+def read(job: ReadsLabels, cleaning: Cleaning, kind: str = TEXT) -> Findings:
+    """What the user's files hold. They are read once, unless they change. kind: of data that the network reads."""
+    about = tuple(_state(file) for file in job.data.files())
+    known = _read(job.data.model_dump_json(), about, cleaning, job.written, kind)
+    if any(_state(Path(file)) != state for file, state in known.files):
+        _read.cache_clear()
+        known = _read(job.data.model_dump_json(), about, cleaning, job.written, kind)
+    return known
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    """When a file changed, and its size; of one that is not there, nothing."""
+    try:
+        about = file.stat()
+    except OSError:
+        return ()
+    return (about.st_mtime_ns, about.st_size)
 
 
 @lru_cache
-def _read(config: str, changed: tuple[tuple[int, int], ...], cleaning: Cleaning, written: bool) -> Findings:
-    return findings(load(LabelledConfig.model_validate_json(config), Path(), None, cleaning, written))
+def _read(config: str, changed: tuple[tuple[int, ...], ...], cleaning: Cleaning, written: bool, kind: str) -> Findings:
+    return findings(load(LabelledConfig.model_validate_json(config), Path(), None, cleaning, written, kind))
 
 
 def _of_files(job: Config, data: Findings) -> Iterator[str]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_prep.errors import UserError, choices
+from data_prep.kinds import kinds_of_files
+from data_prep.labelled.examples import TEXT
 from data_prep.labelled.files import LabelledConfig, load
 from data_prep.settings import changed_default, identity
 from data_prep.sources.separated import with_version
@@ -43,6 +45,7 @@ READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
 WRITTEN = "text-to-text"  # the task whose answers are texts
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
+_OF_FILES = ("classification", "regression")  # tasks whose rows may be files, such as recordings
 _ATTRIBUTED = ("classification", "regression", "choice")  # tasks with one answer to a row
 _LEAST = {"tagging": 3, "question-answering": 6}  # tokens of a window that are not of its overlap, specials included
 _ADDED = (
@@ -74,7 +77,7 @@ class Config(JobConfig):
     batch: int = Field(ge=1)
     """Rows per step."""
     length: int = Field(ge=4)
-    """Most tokens of a row, specials included."""
+    """Most tokens of a row, specials included; of recordings most frames, and what is longer is read in pieces."""
     length_window: int | None = changed_default(None, 32, ge=2)
     """Number of batches whose rows are regrouped by length, for less padding; null: rows stay in the order drawn."""
     pooling: Literal["cls", "mean", "last"] = "cls"
@@ -153,8 +156,11 @@ class Config(JobConfig):
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """Text, known baselines, and enough positions where the recipe's network is among the models."""
-    yield from kind_problems(recipe, job, ("text",))
+    """A kind of data that task files have, known baselines, and enough positions where the recipe's network is among
+    the models."""
+    yield from kind_problems(recipe, job, (TEXT, *kinds_of_files()))
+    if recipe.kind in kinds_of_files():
+        yield from _file_problems(recipe.kind, job)
     if set(OWN) & set(job.models):
         yield from _network_problems(recipe, job)
     if job.class_weights is not None and job.task not in _LABELLED:
@@ -172,10 +178,24 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         if getattr(job, name):
             yield f".{name}", f"is of the network {PRETRAINED}, which models leaves out"
     tasks = checks.TASKS_WRITTEN if job.written else (job.task,)
-    of_task = [name for task in tasks for name in checks.BASELINES[task]]
+    of_task = [name for task in tasks for name in checks.baselines_of(recipe.kind, task)]
     for index, name in enumerate(job.baselines):
         if name not in of_task:
             yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; {choices(name, of_task)}"
+
+
+def _file_problems(kind: str, job: Config) -> Iterator[Problem]:
+    """Settings of jobs on texts that a job on files, such as recordings, does not have."""
+    if job.task not in _OF_FILES:
+        yield ".task", f"{job.task} is of text, and data.kind is {kind}; it has {' and '.join(_OF_FILES)}"
+    if not job.data.is_task:
+        yield ".data", f"of kind {kind} rows are told by a task file; set it to {{task: …}}"
+    if job.pooling != "mean":
+        yield ".pooling", f"{job.pooling} is of tokens, and data.kind is {kind}; set it to mean"
+    if job.attributions:
+        yield ".attributions", f"are of words, and data.kind is {kind}; leave them out"
+    if folders := compared(job):
+        yield ".models", f"{folders[0]!r} is no network of {kind}; name some of {', '.join(OWN)}"
 
 
 def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -193,7 +213,8 @@ def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     """`contents`: digests of the user's files by path; `cleaning` of texts; `precision`, resolved; `seed`; of a suite
-    `task`, the settings that are not defaults; `weighted`: baselines that learn with weights of labels.
+    `task`, the settings that are not defaults; `weighted`: baselines that learn with weights of labels; `examples`:
+    digest of those that are files.
 
     The user's files are read, too: UserError, before anything is trained, if they cannot serve the job.
     """
@@ -203,12 +224,14 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     files = [*others, *job.data.files()]
     contents = {str(path): contents_of(path) for path in files}
     known = [Path(named[model]).expanduser() for model in compared(job) if named.get(model)]
-    checks.check(job, [*others, *known], cleaning)
+    checks.check(job, [*others, *known], cleaning, recipe.kind)
+    examples = "" if job.data.name is not None else checks.read(job, cleaning, recipe.kind).content
     weighted = [name for name in job.baselines if name in checks.WEIGHTED and job.class_weights is not None]
     of_suite = {} if job.data.suite is None else {"task": identity(job.data.task_file()[0])}
     return {
         **of_suite,
         **({"weighted": weighted} if weighted else {}),
+        **({"examples": examples} if examples else {}),
         "contents": contents,
         "cleaning": asdict(cleaning),
         "seed": recipe.seed,
@@ -223,7 +246,7 @@ def compared(job: Config) -> list[str]:
 
 def remarks(recipe: Any, job: Config) -> list[str]:
     """What is odd about the user's file of labels."""
-    return [] if job.data.name is not None else checks.remarks(job, checks.read(job, recipe.cleaning))
+    return [] if job.data.name is not None else checks.remarks(job, checks.read(job, recipe.cleaning, recipe.kind))
 
 
 def numbers(job: Config) -> Iterator[str]:
@@ -262,13 +285,15 @@ def run(
     from pipeline.downstream import predictions_file
     from pipeline.downstream.fine_tune import answered, baselines, exported
     from pipeline.downstream.fine_tune.attributions import shown as attributed
+    from pipeline.downstream.fine_tune.heads import tokenizer_of
     from pipeline.downstream.fine_tune.reports import report
     from pipeline.downstream.fine_tune.trials import Trials
     from training.inference.opening import is_served
 
     context.progress("reading labelled examples")
     corpus = inputs["corpus"].path if "corpus" in inputs else None
-    data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]), job.written)
+    kind = job.data.kind  # that of the recipe: `settings` has refused others
+    data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]), job.written, kind)
     known = checks.findings(data)
     checks.check_labels(job, known)
     job, said = checks.fitted(job, known), checks.remarks(job, known)
@@ -276,13 +301,16 @@ def run(
         context.progress("labelled examples", None, warning=remark)  # of a file it was told before anything ran
     others = {model: inputs[role].path / MODEL for model in compared(job) if (role := role_of(model)) in inputs}
     trials = Trials(job, settings, data, inputs["pretrained"], context, others)
-    cells = [*trials.run(), *baselines.cells(job, settings["seed"], data)]
+    read = None if kind == TEXT else tokenizer_of(trials.shape, inputs["pretrained"].path / MODEL, framed=False)
+    cells = [*trials.run(), *baselines.cells(job, settings["seed"], data, read)]
     made_of = inputs["corpus"].output_digest if "corpus" in inputs else ""
     evaluation = {"job": job.model_dump(mode="json"), **settings, "corpus": made_of}
     said += trials.remarks()
     served = is_served(inputs["pretrained"].path / MODEL)
     if not served:
         said.append("the encoder is not registered: no library but this one opens it, by `open_encoder`")
+    if kind != TEXT:
+        said.append(f"the fine-tuned network is not registered: models that are served are given no {data.noun}s")
     made = report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)
     if PRETRAINED in job.models:
         report.write_predictions(job, data, trials, out_dir)
@@ -302,4 +330,5 @@ def run(
             context.progress(f"leaving out words of {job.attributions:,} wrong answers")
             model = exported.open_fine_tuned(out_dir / FINE_TUNED)
             made = attributed.added(made, model, data, trials.reported(), first, job.attributions, figures)
-    return replace(made, candidates=[each for each in made.candidates if served or each.kind != ENCODER])
+    candidates = [each for each in made.candidates if kind == TEXT and (served or each.kind != ENCODER)]
+    return replace(made, candidates=candidates)

@@ -5,11 +5,12 @@
 `HEADS` names the module of each. A module has
 
     outputs      shape ↦ how many scores the network has at a place
-    encode       (shape, examples, tokenizer, layout) ↦ `Encoded`
+    encode       (shape, examples, what `tokenizer_of` gives, layout) ↦ `Encoded`
     predicted    (shape, `Encoded`, scores) ↦ `Predicted`
     fitted       (shape, `Encoded`, scores) ↦ the shape with what validation rows choose; of heads where they choose
 
-and imports no torch. A network that writes has one module for all heads: what it scores are the ids that it wrote.
+and imports no torch. A network that writes has one module for all heads: what it scores are the ids that it wrote. So
+have examples that are files, whatever their kind.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer, processors
 
-from data_prep.labelled.examples import Example, Head, Labelled
+from data_prep.kinds import kind_of
+from data_prep.labelled.examples import TEXT, Example, Head, Labelled
 from data_prep.opening.files import read_json
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens import pretrained
@@ -47,7 +49,7 @@ class Shape:
     """What answers can be. scale: mean and standard deviation of training's scores, in which scores are learned.
     unanswerable: whether some question of training has no answer. written: whether answers are written as texts.
     threshold: “no answer” is said where its score is above that of the best answer by more than this. prompt: how a
-    network that writes is given a `question` about a `context`; empty: as T5 was."""
+    network that writes is given a `question` about a `context`; empty: as T5 was. kind: of data in examples."""
 
     head: Head
     labels: tuple[str, ...] = ()
@@ -56,6 +58,7 @@ class Shape:
     written: bool = False
     threshold: float = 0.0
     prompt: str = ""
+    kind: str = TEXT
 
 
 def shape_of(
@@ -68,13 +71,13 @@ def shape_of(
         scale = (float(scores.mean()), float(scores.std()) or 1.0)
     unanswerable = data.head == "answer" and any(not example.answers for example in train)
     written = written or data.head == "text"
-    return Shape(data.head, tuple(data.labels), scale, unanswerable, written, prompt=prompt)
+    return Shape(data.head, tuple(data.labels), scale, unanswerable, written, prompt=prompt, kind=data.kind)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How examples become rows. length: most tokens, specials included. window_overlap: tokens that windows of what is
-    longer have in common."""
+    """How examples become rows. length: most tokens, specials included, or most frames. window_overlap: tokens that
+    windows of what is longer have in common."""
 
     length: int
     window_overlap: int
@@ -150,14 +153,19 @@ def joined(parts: Iterable[Predicted]) -> Predicted:
 
 def module_of(shape: Shape) -> Any:
     """The module for a shape's answers."""
+    if shape.kind != TEXT:
+        return import_module(f"{_ROOM}.arrays")
     return import_module(HEADS["text" if shape.written else shape.head])
 
 
 def tokenizer_of(shape: Shape, folder: Path, framed: bool) -> Any:
-    """The tokenizer of a network; of one that writes, its `texts.Spelling`.
+    """The tokenizer of a network; of one that writes, its `texts.Spelling`; of one that reads files, what makes arrays
+    of them (`Kind.file_reader`).
 
     framed: where it does not frame texts itself, rows are [BOS] A [EOS], or [BOS] A [EOS] B [EOS].
     """
+    if shape.kind != TEXT:
+        return kind_of(shape.kind).file_reader(folder)
     tokenizer, settings = pretrained.read(folder)
     if shape.written:
         from pipeline.downstream.fine_tune.heads.texts import spelling

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
-from data_prep.shards.rows import Ragged
+from data_prep.shards.rows import Ragged, Rows
 from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 
@@ -23,19 +23,22 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
     tokenizer.enable_truncation(layout.length)
     with using_tokenizer():
         encodings = tokenizer.encode_batch([as_input(example) for example in examples])
-    if shape.head == "class":
-        name, truth = "label", np.array([example.label for example in examples], np.int64)
-    else:
-        mean, spread = shape.scale
-        scores = np.array([mean if example.score is None else example.score for example in examples])
-        name, truth = "value", ((scores - mean) / spread).astype(np.float32)
     rows = {
-        name: truth,
+        **truth(shape, examples),
         "input": Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32),
         "segment": Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8),
     }
     cut = sum(bool(encoding.overflowing) for encoding in encodings)
     return Encoded(rows, examples, [Counted(cut, len(examples), f"rows have over {layout.length} tokens and are cut")])
+
+
+def truth(shape: Shape, examples: Sequence[Example]) -> Rows:
+    """What is to be learned of each example."""
+    if shape.head == "class":
+        return {"label": np.array([example.label for example in examples], np.int64)}
+    mean, spread = shape.scale
+    scores = np.array([mean if example.score is None else example.score for example in examples])
+    return {"value": ((scores - mean) / spread).astype(np.float32)}
 
 
 def as_input(example: Example) -> Any:

@@ -72,7 +72,7 @@ def test_labels_and_texts_are_written(tmp_path: Path, head: str, baseline: str) 
 @pytest.mark.parametrize(
     ("head", "changes", "message"),
     [
-        ("class", {"baselines": ["nearest"]}, "has a label for each text, for which there is no baseline 'nearest'"),
+        ("class", {"baselines": ["nearest"]}, "has a label for each row, for which there is no baseline 'nearest'"),
         ("class", {"models": ["{folder}"]}, "'bert' does not write; name a decoder, or an encoder with one"),
         ("tags", {}, "has a tag for each word, and task text-to-text needs texts to write"),
     ],

@@ -177,7 +177,7 @@ def test_other_heads_and_settings_are_refused(tagged: Path, network: Path, tmp_p
     (tmp_path / "scored.yaml").write_text("train: scored.tsv\nvalidation: scored.tsv\ninputs: [text]\nhead: score\n")
     (tmp_path / "scored.tsv").write_text("text\tlabel\n" + "".join(f"text {n}\t{n}.5\n" for n in range(9)))
     scored = Config(task="probe", name="probed", data={"task": str(tmp_path / "scored.yaml")})  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="has a number for each text, and probe asks labels of rows or words"):
+    with pytest.raises(UserError, match="has a number for each row, and probe asks labels of rows or words"):
         settings(recipe(), scored, tmp_path)
     with pytest.raises(UserError, match="has layers 0 to 2"):
         trials(network, job(tagged, layers=[3], models=["pretrained"])).run()
