@@ -48,7 +48,7 @@ class Compares(Protocol):
 def cells(job: Compares, seed: int, data: Labelled, read: Read | None = None) -> list[dict[str, Any]]:
     """Scores of the baselines on the same draws. read: what makes arrays of examples that are files."""
     test = some(data.splits[data.reported], job.test_rows, seed)
-    methods = METHODS[data.task] if read is None else _methods_of_files(data.task, read)
+    methods = methods_of(data, read)
     return [
         _cell(job, name, methods[name], labels, seed, data, test)
         for name in job.baselines
@@ -136,8 +136,12 @@ def mean(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> l
     return [statistics.fmean(example.score or 0.0 for example in train)] * len(test)
 
 
+def methods_of(data: Labelled, read: Read | None) -> dict[str, Method]:
+    """The methods for a task by name. read: what makes arrays of examples that are files; each is read once."""
+    return METHODS[data.task] if read is None else _methods_of_files(data.task, read)
+
+
 def _methods_of_files(task: Task, read: Read) -> dict[str, Method]:
-    """Methods for examples that are files; each file is read once."""
     vector = functools.cache(lambda example: _moments(array_of(example, read)))
 
     def of_examples(examples: Sequence[Example]) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import wave
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,30 +17,13 @@ from data_prep.corpus.documents import SPLITS
 from data_prep.errors import UserError
 from data_prep.ingest import ingest
 from data_prep.kinds import Inputs, Use, facts_of, kind_of
+from data_prep.opening.files import UnfitError
 from data_prep.shards.reader import Shards
 from data_prep.shards.rows import ragged
 from data_prep.sound.files import BadSoundError, decoded, told_by
 from data_prep.sound.frames import FramesConfig, Scale, filterbank, frames
 from tests.data_prep.arrays_input import rejected
-
-RATE = 8000
-
-
-def tone(seconds: float, frequency: float = 440.0, rate: int = RATE) -> np.ndarray:
-    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
-
-
-def wav(values: np.ndarray, rate: int = RATE, width: int = 2, channels: int = 1) -> bytes:
-    out = io.BytesIO()
-    whole = np.rint(values * (2 ** (8 * width - 1) - 1)).astype("<i4")
-    if width == 1:
-        data = (whole + 128).astype(np.uint8).tobytes()
-    else:
-        data = whole.reshape(-1, 1).view(np.uint8)[:, :width].tobytes()
-    with wave.open(out, "wb") as file:
-        file.setparams((channels, width, rate, 0, "NONE", ""))
-        file.writeframes(data)
-    return out.getvalue()
+from tests.data_prep.sound.recordings import RATE, tone, wav
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
@@ -173,6 +156,46 @@ def test_frames_of_training_rows_have_mean_0_and_deviation_1(
     assert (np.bincount(np.asarray(rows["row"])) == 2).all()  # 0.5 s and more are two rows of at most 0.4 s
     facts = facts_of("sound", table, tmp_path / "scale")
     assert (facts.rate, facts.length, facts.shape) == (100, 40, (8,))
-    assert Scale.load(tmp_path / "scale").rate == 100
+    scale = Scale.load(tmp_path / "scale")
+    assert (scale.rate, scale.sample_rate, scale.config) == (100, RATE, FramesConfig(bands=8, length=40))
     stats = kind.stats(settings, inputs, tmp_path / "shards", written["parts"])
     assert stats["splits"]["train"]["rows"] == 20 and stats["splits"]["train"]["classes"]["0"] == 4
+
+
+def test_a_file_is_read_as_the_rows_of_shards_were(
+    recordings: tuple[Path, dict[str, Any], Any], tmp_path: Path
+) -> None:
+    """The folder that `fit` wrote says how; recordings of another rate are resampled."""
+    root, summary, data = recordings
+    recipe: Any = SimpleNamespace(data=data)
+    kind, settings = kind_of("sound"), kind_of("sound").fit_settings(recipe)
+    kind.fit(settings, root / "corpus", tmp_path, lambda *_: None)
+    use = Use(tmp_path, tmp_path, lambda *_: None, HERE)
+    kind.write_shards(settings, Inputs(root / "corpus", summary, tmp_path), tmp_path / "shards", use)
+    table, corpus = Shards(tmp_path / "shards" / "train"), ArrayCorpus(root / "corpus", "train")
+    (name,) = corpus.names(np.array([0]))
+    rows = table.read(np.arange(table.rows))
+    of_first = ragged(rows, "input").take(np.flatnonzero(np.asarray(rows["row"]) == 0))
+    read = kind.file_reader(tmp_path)
+    assert len(of_first) == 2 and np.array_equal(read(root / name.partition(":")[0]), of_first.values)
+    chords = [sum(tone(0.5, pitch, rate) for pitch in range(100, 3500, 130)) / 30 for rate in (RATE, 2 * RATE)]
+    for rate, chord in zip((RATE, 2 * RATE), chords, strict=True):
+        (tmp_path / f"{rate}.wav").write_bytes(wav(np.asarray(chord), rate=rate))
+    slow, fast = (read(tmp_path / f"{rate}.wav") for rate in (RATE, 2 * RATE))
+    assert fast.shape == slow.shape == (48, 8) and np.abs(fast - slow)[2:-2].max() < 0.05
+    with pytest.raises(UserError, match=r"scale.json: holds no scale .*; fit it again"):
+        kind.file_reader(root)
+    with pytest.raises(UnfitError, match=r"no.wav is not there"):
+        read(root / "no.wav")
+
+
+def test_the_contents_of_a_file_do_not_depend_on_its_format(tmp_path: Path) -> None:
+    kind = kind_of("sound")
+    (tmp_path / "a.wav").write_bytes(wav(tone(0.1)))
+    soundfile.write(tmp_path / "a.flac", np.rint(tone(0.1) * 32767).astype(np.int16), RATE, format="FLAC")
+    (tmp_path / "b.wav").write_bytes(wav(tone(0.1, 500)))
+    (tmp_path / "cut.wav").write_bytes(wav(tone(0.1))[:-10])
+    same, other, different = (kind.content_of(tmp_path / name) for name in ("a.wav", "a.flac", "b.wav"))
+    assert same == other != different
+    with pytest.raises(UnfitError, match=r"cut.wav is no recording that can be used \(truncated\)"):
+        kind.content_of(tmp_path / "cut.wav")
