@@ -78,14 +78,10 @@ def test_copies_of_a_recording_are_leaks(clips: Path, load: Load) -> None:
         "copies.tsv": "path\tlabel\nhigh/3.wav\tl\n",
     }
     (said,) = checks.problems(load(tables, train="train.tsv", **NAMED))
-    assert (
-        said
-        == "2 of 2 rows of validation are in train, too (dev.tsv:2 is train.tsv:2, dev.tsv:3 is train.tsv:3); hold out others"
-    )
-    remarks = [*checks.remarks(load(tables, train="train.tsv", **NAMED))]
-    assert any(
-        text.startswith("2 of 5 rows are labelled differently in another row of the same recording") for text in remarks
-    )
+    both = "dev.tsv:2 is train.tsv:2, dev.tsv:3 is train.tsv:3"
+    assert said == f"2 of 2 rows of validation are in train, too ({both}); hold out others"
+    torn = "2 of 5 rows are labelled differently in another row of the same recording"
+    assert any(text.startswith(torn) for text in checks.remarks(load(tables, train="train.tsv", **NAMED)))
     (said,) = checks.problems(load(tables, train="train.tsv", **{**NAMED, "validation": "copies.tsv"}))
     assert said.startswith("1 of 1 rows of validation are in train, too (copies.tsv:2 is train.tsv:2)")
 

@@ -232,7 +232,7 @@ def test_statistics_of_bands_learn_with_weights_of_labels(task: Path) -> None:
     arrays_of = {Path(example.file): random.normal(size=(5, 2)) for example in data.splits["train"]}
     method = baselines.methods_of(data, arrays_of.__getitem__)["statistics"]
     train = data.splits["train"]
-    low, lows = data.labels.index("low"), []
-    for weights in (None, np.array([1.0, 9.0]) if low else np.array([9.0, 1.0])):
-        lows.append(method(data, train, train, weights=weights).count(low))
+    low = data.labels.index("low")
+    asked = (None, np.array([9.0 if label == low else 1.0 for label in range(2)]))
+    lows = [method(data, train, train, weights=weights).count(low) for weights in asked]
     assert 0 < lows[0] < lows[1] > 20
