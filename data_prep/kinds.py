@@ -334,6 +334,14 @@ def kinds_of_files() -> list[str]:
     return [name for name in KINDS if kind_of(name).file_noun is not None]
 
 
+def file_reader_of(folder: Path) -> Callable[[Path], np.ndarray] | None:
+    """`Kind.file_reader` of the kind whose files a network's folder holds; None: it says of no kind how they are read."""
+    for kind in map(kind_of, kinds_of_files()):
+        if kind.reader_files and all((folder / name).is_file() for name in kind.reader_files):
+            return kind.file_reader(folder)
+    return None
+
+
 @lru_cache
 def kind_of(name: str) -> Kind:
     """The kind of that name. Raises UserError if there is none."""

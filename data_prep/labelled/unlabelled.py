@@ -48,7 +48,7 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
         return one.model_copy(update={"columns": [], "separator": None})
     if not has_format and task.separator is None:  # such as .txt: lines, if somebody names their columns
         if not columns:
-            known = ", ".join(table.FORMATS)
+            known = ", ".join((*table.FORMATS, *(kind_of(task.kind).file_suffixes if task.kind != TEXT else ())))
             raise UserError(
                 f"{path}: nothing tells how its lines are laid out; name their columns, such as "
                 f"--columns {','.join(columns_in(one.inputs))}, or give a file of {known}."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from data_prep.errors import UserError, choices
+from data_prep.kinds import file_reader_of
 from data_prep.labelled.rows import Reading
 from flows.checkpoint import UnusableError, fine_tuned_folder, model_folder
 from flows.inference import values
@@ -82,7 +83,7 @@ class Network:
         if takes is None:
             rows = values.texts(path, column, name, self.use.cleaning, reading)
         else:
-            rows = values.arrays(path, column, name, takes, reading)
+            rows = values.arrays(path, column, name, takes, reading, file_reader_of(self.use.folder))
         for window in _windows(rows):
             yield self._embedded(window, reading)
 

@@ -1,14 +1,15 @@
 """The values of a file that are embedded, one after another: texts, or arrays of numbers.
 
 .txt                                     a text a line
-.tsv .csv .jsonl .json .parquet .arrow   a column, as tables of labelled data are read (`data_prep.labelled`)
+.tsv .csv .jsonl .json .parquet .arrow   a column, as tables of labelled data are read (`data_prep.labelled`); of arrays
+                                         it may have paths of files that hold them, such as recordings
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -19,6 +20,7 @@ from data_prep.labelled.heads import value_of
 from data_prep.labelled.layouts import table
 from data_prep.labelled.rows import Asked, Reading
 from data_prep.labelled.values import as_text, short, text_of
+from data_prep.opening.files import UnfitError
 from data_prep.sources.records import Lines
 from data_prep.tokens.cleaning import Cleaning
 
@@ -68,18 +70,36 @@ def texts(
 
 
 def arrays(
-    path: Path, column: str | None, name: str | None, shape: tuple[int | None, ...], reading: Reading
+    path: Path,
+    column: str | None,
+    name: str | None,
+    shape: tuple[int | None, ...],
+    reading: Reading,
+    read: Callable[[Path], np.ndarray] | None = None,
 ) -> Iterator[Value]:
-    """The arrays of a column, float32 of `shape`, in which None is any length. UserError, with the line, for others."""
+    """The arrays of a column, float32 of `shape`, in which None is any length. UserError, with the line, for others.
+
+    read: what makes arrays of files, whose paths the column may have instead, from the folder of `path` on.
+    """
     if column is None:
         raise UserError(f"{path}: name the column with the numbers that the network takes: --column.")
     for number, (where, place, value, own) in enumerate(_cells(path, column, name, reading), 1):
-        content = None if value is None else _array(where, column, value, shape)
+        if isinstance(value, str) and value and read is not None:
+            content = _of_file(where, path.parent, value, read)
+        else:
+            content = None if value is None else _array(where, column, value, shape)
         yield Value(_id(where, number, name, own), content, place)
 
 
 def _id(where: str, number: int, name: str | None, own: Any) -> str:
     return str(number) if name is None else as_text(where, name, own)
+
+
+def _of_file(where: str, folder: Path, name: str, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    try:
+        return read(folder / Path(name).expanduser())
+    except UnfitError as error:
+        raise UserError(f"{where}: {error}; give the path of a file, from {folder} on.") from None
 
 
 def _array(where: str, column: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarray:

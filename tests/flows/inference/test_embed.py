@@ -17,12 +17,15 @@ from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFa
 from typer.testing import CliRunner
 
 from data_prep.errors import UserError
+from data_prep.kinds import kind_of
 from data_prep.labelled.examples import Example
+from data_prep.sound.frames import FramesConfig, Scale, frames
 from data_prep.tokens.cleaning import Cleaning
 from flows.cli import app
 from flows.inference import embedder
 from pipeline.downstream.fine_tune import exported
 from pipeline.downstream.fine_tune.heads import Layout, Shape
+from tests.data_prep.sound.recordings import RATE, tone, written
 from tests.training.inference import writers
 from training.inference.networks.text import open_trainable
 from training.models.frame_network import FrameNetwork, save_network
@@ -262,3 +265,28 @@ def test_rows_of_frames_have_vectors_of_a_network_of_sound(tmp_path: Path) -> No
     (tmp_path / "long.jsonl").write_text(json.dumps({"name": "long", "frames": [[0.0] * 3] * 9}) + "\n")
     with pytest.raises(UserError, match=r"has 9 positions, and the network 8; cut it"):
         run(tmp_path / "network", tmp_path / "long.jsonl", *asked)
+
+
+def test_recordings_are_read_as_the_folder_of_a_network_of_sound_says(tmp_path: Path) -> None:
+    config = FramesConfig(bands=3, length=8)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = FrameNetwork(BertConfig(vocab_size=2, max_position_embeddings=8, **sizes), 3).eval()
+    save_network(tmp_path / "network", network)
+    scale = Scale.fit([frames(tone(0.3), RATE, config)], RATE, config)
+    asked = (tmp_path / "network", tmp_path / "rows.tsv", "--column", "path", "--out", tmp_path / "out.arrow")
+    written(tmp_path / "clips" / "a.wav", 300, 0.07)
+    (tmp_path / "rows.tsv").write_text("path\tother\nclips/a.wav\t1\n")
+    with pytest.raises(UserError, match=r"line 2: 'path' is \"clips/a.wav\"; expected any number × 3 numbers"):
+        run(*asked)  # its folder does not say how recordings become frames
+    scale.save(tmp_path / "network")
+    run(*asked)
+    (row,) = rows_of(tmp_path / "out.arrow")
+    values = torch.from_numpy(kind_of("sound").file_reader(tmp_path / "network")(tmp_path / "clips" / "a.wav"))
+    with torch.no_grad():
+        states = network.encode(values[None], torch.ones(1, len(values), dtype=torch.int64))[0]
+    assert len(values) == 5 and np.allclose(row["vector"], states.mean(0).numpy(), atol=1e-5)
+    (tmp_path / "rows.tsv").write_text("path\tother\nclips/b.wav\t1\n")
+    with pytest.raises(UserError, match=rf"line 2: b.wav is not there; give the path of a file, from {tmp_path} on"):
+        run(*asked)
