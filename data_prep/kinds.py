@@ -335,7 +335,7 @@ def kinds_of_files() -> list[str]:
 
 
 def file_reader_of(folder: Path) -> Callable[[Path], np.ndarray] | None:
-    """`Kind.file_reader` of the kind whose files a network's folder holds; None: it says of no kind how they are read."""
+    """`Kind.file_reader` of the kind whose files a network's folder holds; None: it does not say how files are read."""
     for kind in map(kind_of, kinds_of_files()):
         if kind.reader_files and all((folder / name).is_file() for name in kind.reader_files):
             return kind.file_reader(folder)
