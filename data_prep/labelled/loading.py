@@ -180,6 +180,7 @@ class _Reader:
             words, tags = tokens.defaults(columns or tokens.columns_of(paths_of(part, self.folder)[0]))
             inputs, label = inputs or (words,), label or tags
         elif layout == "files":
+            inputs = inputs if part.inputs or task.layout == layout else ()  # tables beside them have their own
             inputs, label = (
                 inputs or (files.FILE,),
                 label or (task.label if task.label in part.fields else files.FOLDER),

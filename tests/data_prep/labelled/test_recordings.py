@@ -69,6 +69,11 @@ def test_files_are_rows_and_their_folders_labels(clips: Path, load: Load) -> Non
     data = load({}, kind="sound", layout="files", validation=parts)
     assert data.labels == ["h", "l"] and [row.label for row in data.splits["validation"]] == [1, 1, 0, 0]
     assert files_of(read_task(clips / "task.yaml"), clips) == []
+    tables, beside = (
+        {"dev.tsv": "path\tlabel\nlow/0.wav\tl\nhigh/2.wav\th\n"},
+        {"path": "high/*.wav", "layout": "files"},
+    )
+    assert files(load(tables, **NAMED, predict=beside).splits["predict"], clips) == ["high/2.wav", "high/3.wav"]
 
 
 def test_copies_of_a_recording_are_leaks(clips: Path, load: Load) -> None:
