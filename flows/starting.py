@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_prep.errors import UserError
+from data_prep.labelled.examples import TEXT
 from flows.checkpoint import model_folder
 from pipeline import dag, start_from
 from pipeline.artifact import MODEL
@@ -49,12 +51,21 @@ def asked_settings(name_or_path: str, asked: str | None) -> list[str]:
 
 
 def first(named: Named, settings: Sequence[str]) -> Recipe | None:
-    """The recipe whose network it is, placed alike and without jobs; None if it is that of no recipe."""
+    """The recipe whose network it is, placed alike and without jobs; None if it is that of no recipe.
+
+    UserError for a recipe of other data than text, whose networks no run starts from.
+    """
     if named.recipe is None:
         return None
     placed = [setting for setting in settings if setting.startswith("placement.")]
     own = [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in named.settings.items()]
-    return load_pretraining(named.recipe, named.scale, [PRETRAINING_ALONE, *own, *placed], named.section)
+    recipe = load_pretraining(named.recipe, named.scale, [PRETRAINING_ALONE, *own, *placed], named.section)
+    if recipe.kind != TEXT:
+        raise UserError(
+            f"{named.section}.recipe: the network of {named.recipe} reads {recipe.kind}, and here one of text is "
+            "needed; put jobs on it into downstream of a copy of that recipe."
+        )
+    return recipe
 
 
 def named_networks(recipe: Experiment) -> list[Named]:

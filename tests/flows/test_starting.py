@@ -169,3 +169,10 @@ def test_a_recipe_that_starts_elsewhere_itself_is_refused(tmp_path: Path) -> Non
     second.write_text(first.read_text().replace(str(other), str(first)))
     with pytest.raises(UserError, match="starts from another network itself; name one that does not"):
         load(second)
+
+
+def test_a_recipe_of_other_data_than_text_is_refused_before_it_is_trained() -> None:
+    recipe = load("finetune", None, ["init.model=null", "init.recipe=masked-frames"])
+    (named,) = starting.named_networks(recipe)
+    with pytest.raises(UserError, match=r"init.recipe: the network of masked-frames reads sound, and here one of text"):
+        starting.first(named, [])
