@@ -227,7 +227,7 @@ class Kind:
         """Tables and figures of the results of `stats`. ingested: the summary of the corpus."""
         raise NotImplementedError
 
-    def content_of(self, path: Path) -> str:
+    def digest_of(self, path: Path) -> str:
         """Digest of the example that a file is (`file_noun`). UnfitError, with the reason, where it is none."""
         raise NotImplementedError
 

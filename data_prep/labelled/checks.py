@@ -141,4 +141,4 @@ def _named(places: Iterable[str]) -> str:
 
 def _content(example: Example) -> Any:
     """What makes two rows the same, however their texts are written."""
-    return example.content or example.words or (clean(example.text), clean(example.text_pair or ""), example.choices)
+    return example.digest or example.words or (clean(example.text), clean(example.text_pair or ""), example.choices)

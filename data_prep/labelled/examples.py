@@ -53,7 +53,7 @@ class Example:
     target: str = ""
     file: str = ""
     """Path of a file that holds the example, such as a recording; it is opened where rows are made of it."""
-    content: str = ""
+    digest: str = ""
     """Digest of what that file holds."""
     id: str = ""
     """The row's own, or its place; of one split, language and part, no two are the same."""

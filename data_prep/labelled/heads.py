@@ -80,7 +80,7 @@ def _inputs(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, 
     written = _texts(row, columns, None)["text"]
     path = row.folder / Path(written).expanduser()
     try:
-        return {"text": written, "file": str(path.absolute()), "content": kind_of(columns.kind).content_of(path)}
+        return {"text": written, "file": str(path.absolute()), "digest": kind_of(columns.kind).digest_of(path)}
     except UnfitError as error:
         noun = kind_of(columns.kind).file_noun
         raise UserError(f"{row.where}: {error}; give the path of a {noun}, from {row.folder} on.") from None

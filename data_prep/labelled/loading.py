@@ -181,10 +181,8 @@ class _Reader:
             inputs, label = inputs or (words,), label or tags
         elif layout == "files":
             inputs = inputs if part.inputs or task.layout == layout else ()  # tables beside them have their own
-            inputs, label = (
-                inputs or (files.FILE,),
-                label or (task.label if task.label in part.fields else files.FOLDER),
-            )
+            inputs = inputs or (files.FILE,)
+            label = label or (task.label if task.label in part.fields else files.FOLDER)
         if not inputs and task.predicts == "text" and task.prompt:
             inputs = (task.prompt,)
         if not inputs:
@@ -241,7 +239,7 @@ def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None
         return
     share = SplitConfig(validation=task.split.validation, test=0 if drafts["test"] else task.split.test)
     key = "text" if task.predicts == "answer" else None  # questions about one context stay together
-    key = key if task.kind == TEXT else "content"  # copies of a file do, too
+    key = key if task.kind == TEXT else "digest"  # as do copies of a file
     contents = [
         json.dumps(
             [draft.content.get(column) for column in ((key,) if key else ("text", "text_pair", "words", "choices"))]

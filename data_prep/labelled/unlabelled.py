@@ -31,12 +31,8 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
     task: as rows were laid out in training. columns: of the file, where somebody names them; none: it has a header.
     reading: to which is added which columns it was taken to have. UserError where that cannot be seen.
     """
+    task = task if task.kind == TEXT else _of_files(task, path)
     one = task.model_copy(update={"predict": [Part(path=str(path))]})
-    if task.kind != TEXT and path.name.lower().endswith(kind_of(task.kind).file_suffixes):
-        return one.model_copy(update={"layout": "files", "inputs": []})
-    if task.layout == "files":  # of training; this one is a table of paths
-        task = one.model_copy(update={"layout": "table", "inputs": task.inputs or [files.FILE]})
-        one = task
     if columns is not None:
         one = one.model_copy(update={"columns": list(columns)})
     if task.layout == "tokens":
@@ -68,6 +64,15 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
             f"{one.label}; name its columns: --columns {others}, or --columns {','.join(one.columns)}."
         )
     return _narrower(one, path, len(_cells(begin, 0, delimiter, one.quotes)), reading)
+
+
+def _of_files(task: TaskFile, path: Path) -> TaskFile:
+    """The task of a kind whose rows are files, for one of them, or a table of their paths."""
+    if path.name.lower().endswith(kind_of(task.kind).file_suffixes):
+        return task.model_copy(update={"layout": "files", "inputs": []})
+    if task.layout == "files":
+        return task.model_copy(update={"layout": "table", "inputs": task.inputs or [files.FILE]})
+    return task
 
 
 def _begin(path: Path, encoding: str | None) -> bytes:

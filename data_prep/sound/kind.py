@@ -176,7 +176,7 @@ class SoundKind(ArrayKind):
         _, hop = config.samples(rate)
         return DataFacts("sound", ("input", "label", "row"), (config.bands,), config.length, rate / hop)
 
-    def content_of(self, path: Path) -> str:
+    def digest_of(self, path: Path) -> str:
         """Digest of the samples, at the recording's own rate."""
         return digest(files.recording(path))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep.labelled.rows import Asked, Reading, Row
 
-FILE, FOLDER = COLUMNS = ("file", "folder")
+FILE, FOLDER = "file", "folder"
 
 
 def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row]:

@@ -84,7 +84,7 @@ class Findings:
     labels: tuple[str, ...]
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
-    content: str = ""
+    contents: str = ""
     """Digest of the examples that are files; empty: there are none."""
     files: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """These files, each with its state."""
@@ -96,10 +96,10 @@ def findings(data: Labelled) -> Findings:
     rows = {split: len(examples) for split, examples in data.splits.items()}
     problems = (*wrong, *checks.problems(data))
     examples = [example for split in data.splits.values() for example in split if example.file]
-    content = digest([example.content for example in examples]) if examples else ""
+    contents = digest([example.digest for example in examples]) if examples else ""
     files = tuple((example.file, _state(Path(example.file))) for example in examples)
     said = tuple(checks.remarks(data))
-    return Findings(data.task, data.reported, rows, tuple(data.labels), problems, said, content, files)
+    return Findings(data.task, data.reported, rows, tuple(data.labels), problems, said, contents, files)
 
 
 def remarks(job: Config, data: Findings) -> list[str]:

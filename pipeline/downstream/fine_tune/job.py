@@ -225,7 +225,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     contents = {str(path): contents_of(path) for path in files}
     known = [Path(named[model]).expanduser() for model in compared(job) if named.get(model)]
     checks.check(job, [*others, *known], cleaning, recipe.kind)
-    examples = "" if job.data.name is not None else checks.read(job, cleaning, recipe.kind).content
+    examples = "" if job.data.name is not None else checks.read(job, cleaning, recipe.kind).contents
     weighted = [name for name in job.baselines if name in checks.WEIGHTED and job.class_weights is not None]
     of_suite = {} if job.data.suite is None else {"task": identity(job.data.task_file()[0])}
     return {
@@ -295,6 +295,8 @@ def run(
     kind = job.data.kind  # that of the recipe: `settings` has refused others
     data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]), job.written, kind)
     known = checks.findings(data)
+    if known.contents != settings.get("examples", ""):
+        raise UserError(f"{job.data.shown}: its {data.noun}s have changed since this run began; run it again.")
     checks.check_labels(job, known)
     job, said = checks.fitted(job, known), checks.remarks(job, known)
     for remark in said if job.data.name is not None else ():

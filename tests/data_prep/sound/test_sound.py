@@ -195,7 +195,7 @@ def test_the_contents_of_a_file_do_not_depend_on_its_format(tmp_path: Path) -> N
     soundfile.write(tmp_path / "a.flac", np.rint(tone(0.1) * 32767).astype(np.int16), RATE, format="FLAC")
     (tmp_path / "b.wav").write_bytes(wav(tone(0.1, 500)))
     (tmp_path / "cut.wav").write_bytes(wav(tone(0.1))[:-10])
-    same, other, different = (kind.content_of(tmp_path / name) for name in ("a.wav", "a.flac", "b.wav"))
+    same, other, different = (kind.digest_of(tmp_path / name) for name in ("a.wav", "a.flac", "b.wav"))
     assert same == other != different
     with pytest.raises(UnfitError, match=r"cut.wav is no recording that can be used \(truncated\)"):
-        kind.content_of(tmp_path / "cut.wav")
+        kind.digest_of(tmp_path / "cut.wav")

@@ -244,12 +244,19 @@ def test_an_encoder_decoder_gives_the_states_of_its_encoder(tmp_path: Path) -> N
         assert np.allclose(row["vector"], alone.numpy(), atol=1e-4)
 
 
-def test_rows_of_frames_have_vectors_of_a_network_of_sound(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+def of_sound(folder: Path) -> FrameNetwork:
+    """An encoder of frames of three bands, in a folder."""
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = FrameNetwork(BertConfig(vocab_size=2, max_position_embeddings=8, **sizes), 3).eval()
-    save_network(tmp_path / "network", network)
+        config = BertConfig(vocab_size=2, max_position_embeddings=8, intermediate_size=16, **sizes)
+        network = FrameNetwork(config, 3).eval()
+    save_network(folder, network)
+    return network
+
+
+def test_rows_of_frames_have_vectors_of_a_network_of_sound(tmp_path: Path) -> None:
+    network = of_sound(tmp_path / "network")
     generator = np.random.default_rng(0)
     sounds = [generator.normal(size=(length, 3)).astype(np.float32) for length in (4, 1, 7)]
     lines = [json.dumps({"name": f"s{number}", "frames": sound.tolist()}) for number, sound in enumerate(sounds)]
@@ -269,11 +276,7 @@ def test_rows_of_frames_have_vectors_of_a_network_of_sound(tmp_path: Path) -> No
 
 def test_recordings_are_read_as_the_folder_of_a_network_of_sound_says(tmp_path: Path) -> None:
     config = FramesConfig(bands=3, length=8)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = FrameNetwork(BertConfig(vocab_size=2, max_position_embeddings=8, **sizes), 3).eval()
-    save_network(tmp_path / "network", network)
+    network = of_sound(tmp_path / "network")
     scale = Scale.fit([frames(tone(0.3), RATE, config)], RATE, config)
     asked = (tmp_path / "network", tmp_path / "rows.tsv", "--column", "path", "--out", tmp_path / "out.arrow")
     written(tmp_path / "clips" / "a.wav", 300, 0.07)

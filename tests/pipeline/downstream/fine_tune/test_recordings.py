@@ -178,6 +178,9 @@ def test_other_recordings_under_the_same_names_are_other_data(task: Path, recipe
     first = settings(recipe, job(copy), tmp_path)
     assert first["contents"].keys() == {str(copy)} and first == settings(recipe, job(copy), tmp_path)
     written(tmp_path / "a" / "0.wav", 700)
+    given = {"version": 1, "job": job(copy).model_dump(mode="json"), **first}
+    with pytest.raises(UserError, match=r"tones.yaml: its recordings have changed since this run began; run it again"):
+        job_stage.run(given, {}, tmp_path, Context(downloads=tmp_path, progress=lambda *_, **__: None))
     assert settings(recipe, job(copy), tmp_path)["examples"] != first["examples"]
     (tmp_path / "a" / "0.wav").write_bytes(b"RIFF")
     with pytest.raises(UserError, match=r"a/0.wav: 0.wav is no recording that can be used"):
