@@ -7,6 +7,7 @@ from tests.mutations.runner import Change
 ROOM, TESTS = "data_prep/labelled", "tests/data_prep/labelled"
 TASKS, LAYOUTS = f"{TESTS}/test_tasks.py", f"{TESTS}/test_layouts.py"
 REFUSED = f"{TESTS}/test_refused_tasks.py"
+RECORDINGS = f"{TESTS}/test_recordings.py"
 
 CHANGES = [
     Change(
@@ -142,5 +143,36 @@ CHANGES = [
         "file = example.submit or",
         "file =",
         ("tests/pipeline/downstream/fine_tune/test_submission.py::test_every_part_has_the_file_that_it_asks_for",),
+    ),
+    Change(
+        "copies of a recording under two names are not the same row",
+        f"{ROOM}/checks.py",
+        "return example.digest or example.words or",
+        "return example.words or",
+        (f"{RECORDINGS}::test_copies_of_a_recording_are_leaks",),
+    ),
+    Change(
+        "copies of a recording may be in two splits",
+        f"{ROOM}/loading.py",
+        'key = key if task.kind == TEXT else "digest"',
+        'key = key if task.kind == TEXT else "text"',
+        (f"{RECORDINGS}::test_copies_stay_together_where_rows_are_held_out",),
+    ),
+    Change(
+        "recordings are fine-tuned on without the scale of pretraining",
+        "data_prep/sound/kind.py",
+        "return scale.apply(frames(waveform / FULL_SCALE, scale.sample_rate, scale.config))",
+        "return frames(waveform / FULL_SCALE, scale.sample_rate, scale.config)",
+        ("tests/data_prep/sound/test_sound.py::test_a_file_is_read_as_the_rows_of_shards_were",),
+    ),
+    Change(
+        "a long recording is answered as its first piece is",
+        "pipeline/downstream/fine_tune/heads/arrays.py",
+        "means = np.add.reduceat(scores.values.astype(np.float64), begins) / counts[:, None]",
+        "means = scores.values.astype(np.float64)[begins]",
+        (
+            "tests/pipeline/downstream/fine_tune/test_recordings.py"
+            "::test_frames_are_those_of_pretraining_and_what_is_long_is_read_in_pieces",
+        ),
     ),
 ]
