@@ -172,14 +172,26 @@ def example(
 
 
 def uncorrupted(rows: Rows, corruption: Corruption) -> Rows:
-    """Rows without the columns that a corruption writes, and with those it needs: every item begins a unit."""
+    """Rows without the columns that a corruption writes, and with those it needs: every item begins a unit.
+
+    They are as long as what it makes the longest x′ of; shards are composed so, too.
+    """
     column = rows["input"] if "input" in rows else rows["seen"]
+    if isinstance(column, Ragged):
+        column = _of_lengths(column, [corruption.raw_length(length) for length in column.lengths.tolist()])
     columns = {name: value for name, value in rows.items() if name not in corruption.writes}
     missing = [name for name in corruption.config.needs.columns if name not in rows]
     if isinstance(column, Ragged):
         numbers = np.arange(1, len(column.values) + 1)  # in `unit` all different, in `word_start` none is 0
         columns |= {name: Ragged(numbers, column.offsets) for name in missing}
     return {**columns, "input": column}
+
+
+def _of_lengths(column: Ragged, lengths: list[int]) -> Ragged:
+    """Rows of other lengths: their beginnings, or their items over and over."""
+    places = Ragged.from_lengths(np.empty(sum(lengths), bool), lengths).positions()
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return Ragged.from_lengths(column.values[column.offsets[row] + places % column.lengths[row]], lengths)
 
 
 def _row_values(objective: Objective) -> int:
