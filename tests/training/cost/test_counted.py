@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from data_prep.corruptions.none import NoneConfig
+from data_prep.corruptions.spans import SpansConfig
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.facts import DataFacts
-from data_prep.shards.rows import Rows
+from data_prep.shards.rows import Rows, Specials
 from tests.training.tiny_arrays import CONV, MLP, WIDTH
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
 from training.cost.counted import Cost, _LiveBytes, cost_of, num_parameters, price
@@ -139,6 +140,16 @@ def test_an_encoder_and_decoder_is_priced_by_its_network_alone(gated: bool) -> N
     assert cost.parameters == matrices + norms + buckets + 80 * hidden
     forward = L * 2 * (matrices + 80 * hidden) + (2 + 2 * 3) * 4 * L * L * inner
     assert cost.row_flops == pytest.approx(3 * forward, rel=0.01)
+
+
+def test_made_up_rows_fill_what_a_network_sees() -> None:
+    """Of T5's 512 tokens 568 are corrupted, and leave 512 and 114 (as in the code published with it)."""
+    specials = Specials(400, pad=0, eos=1, sentinels=range(399, 299, -1))
+    data = DataFacts("text", ("input",), length=512, specials=specials)
+    network = NetworkConfig(architecture="t5", config={**T5, "vocab_size": 400})
+    settings = ObjectiveConfig(name="sequence-to-sequence"), {"model": network}, data
+    cost = price(*settings, SpansConfig(kind="spans"), 8, "fp32")
+    assert (cost.row_units, cost.row_targets) == (512, 114)
 
 
 def test_all_experts_are_counted_and_a_token_meets_one() -> None:
