@@ -5,7 +5,8 @@ Hsu et al. 2019):
 
     encoder | pretrained on | fine-tuned on | tested on | exact | f1 | source
 
-A mix is a task: its rows say which languages they are of (`language` of a task file), so there is nothing to set.
+A mix is a task: its rows say which languages they are of (`language` of a task file), so there is nothing to set. Tasks
+of the same languages are told apart by their names, in a column more.
 """
 
 from __future__ import annotations
@@ -60,25 +61,35 @@ class Cell:
 def table(
     about: Mapping[str, Any], reports: Mapping[str, Report], metrics: Mapping[str, Sequence[str]]
 ) -> Table | None:
-    """None where rows are of one language, or of one that is not said. metrics: the numbers of each task that count.
+    """None where every task is tested in the language that it is learned in, or some language is not said. metrics: the
+    numbers of each task that count.
 
     about: as of `suite.build`; encoders: by model what to call it (`title`) and what it was pretrained on.
     """
     cells = [cell for name, report in reports.items() for cell in _cells(name, report, metrics[about["tasks"][name]])]
     places = {(cell.trained, cell.tested) for cell in cells}
-    if len(places) < 2 or {report.notes.get("languages") is None for report in reports.values()} != {False}:
+    is_transfer = len(places) > 1 and any(trained != tested for trained, tested in places)
+    if not is_transfer or {report.notes.get("languages") is None for report in reports.values()} != {False}:
         return None
     columns = list(dict.fromkeys(name for cell in cells for name in cell.scores))
     encoders = about.get("encoders", {})
+    of_task = about["tasks"] if _are_several(cells) else {}
     rows = []
     for model in dict.fromkeys(cell.model for cell in cells):
         title, pretrained_on = _named(model, encoders)
         shown = f"**{title}**" if model == PRETRAINED else title
         for cell in (cell for cell in cells if cell.model == model):
             scores = [_with_spread(cell.scores[name]) if name in cell.scores else NONE for name in columns]
-            rows.append([shown, pretrained_on, cell.trained, cell.tested, *scores, ""])
-    rows += _published(about, cells, columns)
-    return Table(TITLE, ["encoder", "pretrained on", "fine-tuned on", "tested on", *columns, "source"], rows)
+            task = [of_task[cell.job]] if of_task else []
+            rows.append([shown, pretrained_on, *task, cell.trained, cell.tested, *scores, ""])
+    rows += _published(about, cells, columns, bool(of_task))
+    task = ["task"] if of_task else []
+    return Table(TITLE, ["encoder", "pretrained on", *task, "fine-tuned on", "tested on", *columns, "source"], rows)
+
+
+def _are_several(cells: Sequence[Cell]) -> bool:
+    """Whether some tasks are learned and tested in the same languages, and so are no mixes of one task."""
+    return len({(cell.model, cell.trained, cell.tested) for cell in cells}) < len(cells)
 
 
 def _cells(name: str, report: Report, metrics: Sequence[str]) -> Iterator[Cell]:
@@ -104,7 +115,9 @@ def _named(model: str, encoders: Mapping[str, Mapping[str, str]]) -> tuple[str, 
     return f"{title}, {model}" if model in OWN and model != PRETRAINED else title, known.get("pretrained_on") or NONE
 
 
-def _published(about: Mapping[str, Any], cells: Sequence[Cell], columns: Sequence[str]) -> Iterator[list[str]]:
+def _published(
+    about: Mapping[str, Any], cells: Sequence[Cell], columns: Sequence[str], with_task: bool
+) -> Iterator[list[str]]:
     """Rows of others for the same tasks, or for languages of one: `xquad/zh`."""
     for row in about["published"]:
         for place, scores in row["scores"].items():
@@ -115,12 +128,18 @@ def _published(about: Mapping[str, Any], cells: Sequence[Cell], columns: Sequenc
             if len(of_place) == 1:
                 shown = [f"{scores[name]:.1f}" if name in scores else NONE for name in columns]
                 source = "; ".join(filter(None, (row["source"], row["split"])))
-                yield [row["name"], row.get("pretrained_on") or NONE, *of_place[0], *shown, source]
+                named_task = [task] if with_task else []
+                yield [row["name"], row.get("pretrained_on") or NONE, *named_task, *of_place[0], *shown, source]
 
 
 def transferred(about: Mapping[str, Any], reports: Mapping[str, Report], metrics: Mapping[str, Sequence[str]]) -> str:
-    """Sentences: how much of the score of learning in a language is left when it is learned in others."""
+    """Sentences: how much of the score of learning in a language is left when it is learned in others.
+
+    None of tasks that are no mixes of one: their scores are not of the same rows.
+    """
     cells = [cell for name, report in reports.items() for cell in _cells(name, report, metrics[about["tasks"][name]])]
+    if _are_several(cells):
+        return ""
     said = []
     for model in dict.fromkeys(cell.model for cell in cells if cell.model != SCRATCH):
         of_model = [cell for cell in cells if cell.model == model]

@@ -125,6 +125,27 @@ def test_rows_of_one_language_or_of_none_that_is_said_have_no_such_table(trained
     assert [table.title for table in suite.build(about(["asked"]), reports).tables] == ["Scores in percent"]
 
 
+def test_tasks_that_are_no_mixes_of_one_are_told_apart() -> None:
+    english = job(["en"], ["en"], {"pretrained": {"en": [0.9]}})
+    apart = {"chunks": english, "names": english, "tags": job(["es"], ["es"], {"pretrained": {"es": [0.4]}})}
+    assert [table.title for table in suite.build(about([*apart]), apart).tables] == ["Scores in percent"]
+    transfer = {**apart, "tags-from-en": job(["en"], ["es"], {"pretrained": {"es": [0.3]}})}
+    published = [{
+        "name": "BERT", "source": "They 2019", "split": "test", "note": "", "average": None,
+        "scores": {"names": {"f1": 58.0}},
+    }]  # fmt: skip
+    made = suite.build(about([*transfer], published=published), transfer)
+    assert made.tables[0].columns == ["encoder", "pretrained on", "task", "fine-tuned on", "tested on", "f1", "source"]
+    assert [row[2:6] for row in made.tables[0].rows] == [
+        ["chunks", "en", "en", "90.0"],
+        ["names", "en", "en", "90.0"],
+        ["tags", "es", "es", "40.0"],
+        ["tags-from-en", "en", "es", "30.0"],
+        ["names", "en", "en", "58.0"],
+    ]
+    assert "Tested on" not in made.verdict, "of other rows, a score says nothing of what is left"
+
+
 def test_a_report_has_a_row_a_number_and_a_sentence_for_each_language() -> None:
     cells = job(["en"], ["en", "zh"], {"pretrained": {"en": [0.9, 0.7], "zh": [0.5, 0.5]}}).notes["cells"]
     for cell in cells:
