@@ -172,14 +172,14 @@ def example(
 
 
 def uncorrupted(rows: Rows, corruption: Corruption) -> Rows:
-    """Rows without the columns that a corruption writes, and with those it needs: every item begins a unit.
+    """Rows without the columns that corruptions write, and with those that this one needs: every item begins a unit.
 
     They are as long as what it makes the longest x′ of; shards are composed so, too.
     """
     column = rows["input"] if "input" in rows else rows["seen"]
     if isinstance(column, Ragged):
         column = _of_lengths(column, [corruption.raw_length(length) for length in column.lengths.tolist()])
-    columns = {name: value for name, value in rows.items() if name not in corruption.writes}
+    columns = {name: value for name, value in rows.items() if name not in corruptions.written()}
     missing = [name for name in corruption.config.needs.columns if name not in rows]
     if isinstance(column, Ragged):
         numbers = np.arange(1, len(column.values) + 1)  # in `unit` all different, in `word_start` none is 0

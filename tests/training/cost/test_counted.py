@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from data_prep.corruptions import CorruptionConfig
+from data_prep.corruptions.mass import MassConfig
 from data_prep.corruptions.none import NoneConfig
 from data_prep.corruptions.spans import SpansConfig
 from data_prep.corruptions.warp import AugmentConfig
@@ -142,14 +144,18 @@ def test_an_encoder_and_decoder_is_priced_by_its_network_alone(gated: bool) -> N
     assert cost.row_flops == pytest.approx(3 * forward, rel=0.01)
 
 
-def test_made_up_rows_fill_what_a_network_sees() -> None:
-    """Of T5's 512 tokens 568 are corrupted, and leave 512 and 114 (as in the code published with it)."""
-    specials = Specials(400, pad=0, eos=1, sentinels=range(399, 299, -1))
+@pytest.mark.parametrize(
+    ("corruption", "targets"),
+    [(SpansConfig(kind="spans"), 114), (MassConfig(kind="mass"), 256)],
+)
+def test_made_up_rows_are_as_long_as_real_ones(corruption: CorruptionConfig, targets: int) -> None:
+    """Of T5's 568 tokens 512 and 114 are left (as in the code published with it); MASS hides half of 512."""
+    specials = Specials(400, pad=0, eos=1, mask=2, bos=3, sentinels=range(399, 299, -1))
     data = DataFacts("text", ("input",), length=512, specials=specials)
     network = NetworkConfig(architecture="t5", config={**T5, "vocab_size": 400})
     settings = ObjectiveConfig(name="sequence-to-sequence"), {"model": network}, data
-    cost = price(*settings, SpansConfig(kind="spans"), 8, "fp32")
-    assert (cost.row_units, cost.row_targets) == (512, 114)
+    cost = price(*settings, corruption, 8, "fp32")
+    assert (cost.row_units, cost.row_targets) == (512, targets)
 
 
 def test_all_experts_are_counted_and_a_token_meets_one() -> None:
