@@ -36,7 +36,7 @@ def execute(command: str, home: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=3600,
     )
 
 
@@ -63,6 +63,7 @@ def test_a_quick_command_works(command: str, home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
 def test_the_commands_that_run_work_in_order(home: Path) -> None:
     assert len(WITH_RUNS) >= 3
     for command in WITH_RUNS:
