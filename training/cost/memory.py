@@ -124,7 +124,7 @@ def watched_memory(
     states, tried = (_states_of(cost, where, optimizer) for where in (placement, trial.placement))
     size = float(cost.parameters * FP32)
     known = sum(tried.values()) + _cpu_buffers(size, trial.placement)
-    activation_bytes = (max(trial.working - known, 0.0) + trial.growth) / trial.share
+    activation_bytes = max(trial.working - known, 0.0) / trial.share + trial.growth
     buffers = _cpu_buffers(size, placement) + (size if accumulated else 0.0)
     return Memory(trial.process + PROCESS[process], **states, buffers=buffers, activations=activation_bytes)
 
