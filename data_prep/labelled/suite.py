@@ -130,7 +130,8 @@ def open_suite(name_or_path: str, folder: Path, learned: bool = False) -> Suite:
         there, absent = _there(task, folder)
         if absent:
             lacking[name] = absent
-        if _is_scored(task, there) and (there.train or not (learned and task.train)):
+        lacks_train = bool(task.train) and not there.train
+        if _is_scored(task, there) and not (learned and lacks_train):
             tasks[name] = there
     if not tasks:
         first = next(iter(lacking))

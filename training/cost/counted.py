@@ -174,7 +174,7 @@ def example(
 def uncorrupted(rows: Rows, corruption: Corruption) -> Rows:
     """Rows without the columns that corruptions write, and with those that this one needs: every item begins a unit.
 
-    They are as long as what it makes the longest x′ of; shards are composed so, too.
+    Their length is its `raw_length`, as that of shards, so that what it leaves is as long as the example.
     """
     column = rows["input"] if "input" in rows else rows["seen"]
     if isinstance(column, Ragged):
