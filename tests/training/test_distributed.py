@@ -49,7 +49,6 @@ def test_cores_are_divided_among_workers(
     monkeypatch.setattr(distributed.cores, "available", lambda: 12)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     monkeypatch.setattr(distributed.ctypes, "CDLL", lambda name: None)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     set_up_cpu(threads, workers)
     assert asked == [expected]
 

@@ -243,7 +243,7 @@ def _to_come(warm: int) -> int:
 
 
 def _heap() -> list[tuple[int, int]]:
-    """Bytes of each mapping of malloc's heap, in address space and resident: huge pages cut it into several."""
+    """Bytes of each mapping of malloc's heap, in address space and resident."""
     heap: list[tuple[int, int]] = []
     for mapping in _account("smaps").split("VmFlags"):
         if "[heap]" in mapping:
