@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from data_prep.images.pixels import MAX_PIXELS, BadImageError, DecodedImage, ImagesConfig, fitted_array
+from data_prep.opening.files import UnfitError, npy_header
 from data_prep.sources.records import Reject, lost
 
 _IMAGES, _LABELS = ("images", "x", "X", "data"), ("labels", "y", "Y", "target")
@@ -101,11 +102,9 @@ def _npz_labels(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> list[str]:
 def _npy_header(stream: BinaryIO, axes: frozenset[int] | set[int] = frozenset({3, 4})) -> _Header:
     """Shape and type; leaves the stream at the first value."""
     try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_column, dtype = read(stream, max_header_size=10_000)
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
-        raise BadImageError(f"not a NumPy array: {str(error).splitlines()[0] if str(error) else 'empty'}") from None
+        shape, by_column, dtype = npy_header(stream)
+    except UnfitError as error:
+        raise BadImageError(str(error)) from None
     if dtype.hasobject:
         raise BadImageError("an array of Python objects, which is never read; save it as numbers")
     if by_column and len(shape) > 1:

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import stat
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydantic import ValidationError
@@ -143,6 +144,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape, whether values are stored by column, and their type; leaves the stream at the first value.
+
+    UnfitError where it is none: NumPy parses a header as Python, so a damaged one may raise nearly anything.
+    """
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_column, dtype = read_header(stream, max_header_size=10_000)
+    except (ValueError, EOFError, TypeError, SyntaxError, tokenize.TokenError, ArithmeticError, RecursionError,
+            MemoryError) as error:  # fmt: skip
+        raise UnfitError(f"not a NumPy array ({str(error).partition(chr(10))[0] or type(error).__name__})") from error
+    if min(shape, default=0) < 0:
+        raise UnfitError(f"not a NumPy array (it claims the shape {list(shape)})")
+    return shape, by_column, dtype
+
+
 def read_array(path: Path, dtype: Any = None, axes: int = 1) -> np.ndarray:
     """An .npy file of that type (None: any numbers) and number of axes. UnfitError where it is another, or damaged.
 
@@ -151,13 +169,11 @@ def read_array(path: Path, dtype: Any = None, axes: int = 1) -> np.ndarray:
     size = plain(path)
     with path.open("rb") as file:
         try:
-            version = np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, stored = header(file, max_header_size=10_000)
-        except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
-            raise UnfitError(f"{path.name} is no array ({str(error).partition(chr(10))[0]})") from error
+            shape, _, stored = npy_header(file)
+        except UnfitError as error:
+            raise UnfitError(f"{path.name} is {error}") from error
         is_of_type = stored.kind in "buif" if dtype is None else stored == np.dtype(dtype)
-        if not is_of_type or len(shape) != axes or min(shape, default=0) < 0:
+        if not is_of_type or len(shape) != axes:
             raise UnfitError(f"{path.name} is an array {stored} {list(shape)}, not {dtype or 'numbers'} of {axes} axes")
         if math.prod(shape) * stored.itemsize != size - file.tell():
             raise UnfitError(f"{path.name} claims the shape {list(shape)}, and has {size - file.tell():,} bytes of it")

@@ -375,6 +375,8 @@ def test_archives_of_arrays_with_labels(tmp_path: Path) -> None:
     [
         (b"", "not a NumPy array"),
         (b"\x93NUMPY\x01\x00\xff\xff", "not a NumPy array"),
+        (npy(np.zeros((3, 4, 4))).replace(b"4)", b"4x"), "not a NumPy array"),
+        (npy(np.zeros((3, 4, 4))).replace(b"(3", b"(-3"), "not a NumPy array (it claims the shape [-"),
         (npy(np.array([{}, []], object), allow_pickle=True), "Python objects, which is never read"),
         (npy(np.zeros((3, 4))), "expected images [N, H, W]"),
         (npy(np.zeros((3, 4, 4), "U3")), "expected images"),
