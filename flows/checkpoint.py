@@ -28,7 +28,7 @@ def model_folder(name: str) -> Path:
     """The folder that `transformers`, or another library that made it, opens.
 
     name: that folder, an artifact's folder or key, a run (its pretraining's network), a registered model (see
-    `_by_registry`), or a package with a network in it. UserError, with all that it is not, where it is none of them.
+    `_registered`), or a package with a network in it. UserError, with all that it is not, where it is none of them.
     """
     path = Path(name).expanduser()
     if path.is_dir():

@@ -72,6 +72,7 @@ def watch(placement: PlacementConfig, needs: Mapping[str, float], formed: Path, 
 
     grouped = roomy = time.monotonic()
     for_room, for_start = placement.watch.start_seconds, placement.watch.stuck_seconds
+    limit, setting = max((for_start, "stuck_seconds"), (for_room, "start_seconds"))
     while not wait([future], LOOK_SECONDS).done:  # Ray may be gone as soon as it is
         now = time.monotonic()
         if formed.exists():
@@ -82,10 +83,11 @@ def watch(placement: PlacementConfig, needs: Mapping[str, float], formed: Path, 
             roomy = now
         elif for_room and now - roomy > for_room:
             _fail(future, f"{missing[:-1]} (waited {for_room:g} s, placement.watch.start_seconds).")
-        if for_start and now - grouped > max(for_start, for_room):
+        if for_start and now - grouped > limit:
             here = f"Ray's logs are in {formed.parent / LOGS}"
             logs = "Ray's log of each host says more" if placement.ray_address else here
-            _fail(future, _not_started(placement, needs, max(for_start, for_room), logs))
+            waited = f"the training workers did not start in {limit:g} s (placement.watch.{setting})"
+            _fail(future, f"{waited}{_free(needs)}; {logs}.")
 
 
 def _fail(future: Future[Any], sentence: str) -> None:
@@ -93,16 +95,15 @@ def _fail(future: Future[Any], sentence: str) -> None:
         future.set_exception(UserError(sentence))
 
 
-def _not_started(placement: PlacementConfig, needs: Mapping[str, float], seconds: float, logs: str) -> str:
-    """The sentence for a group that does not start although the cluster could hold it."""
+def _free(needs: Mapping[str, float]) -> str:
+    """What is free of a cluster that could hold the group, where that is too little for it; else nothing."""
     import ray
 
-    waited = f"the training workers did not start in {seconds:g} s (placement.watch.stuck_seconds)"
     free = ray.available_resources()
     if all(free.get(name, 0) >= amount for name, amount in needs.items()):
-        return f"{waited}; {logs}."
+        return ""
     have = _amounts({name: free.get(name, 0) for name in needs})
-    return f"{waited}: {have} is free on the cluster, others may use the rest; {logs}."
+    return f": {have} is free on the cluster, others may use the rest"
 
 
 def loses_a_host(seconds: float = LOSS_SECONDS) -> bool:

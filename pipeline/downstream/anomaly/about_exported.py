@@ -31,10 +31,13 @@ def sentence(exported: Exported) -> str:
         seen = f"of {normal:,} normal test rows it flags {_share(flagged, normal)}"
     caught, anomalies = exported.caught
     of_anomalies = f", and of {anomalies:,} anomalies {_share(caught, anomalies)}" if anomalies else ""
+    learned = (
+        f" Left out: {exported.learned:,} test rows equal to ones it has learned from." if exported.learned else ""
+    )
     return (
         f"The detector that stays was asked for {exported.asked:.2%} false alarms; drawn by {exported.held_out:,} "
         f"normal rows held out, its threshold flags {low:.2%} to {high:.2%} of rows like them (95 %): "
-        f"{seen}{of_anomalies}."
+        f"{seen}{of_anomalies}.{learned}"
     )
 
 

@@ -90,12 +90,14 @@ def run(
         grids = {"input": test_rows, **rebuilt}
         images.image_grid({name: images_of[sample] for name, images_of in grids.items()}, folder / "rebuilt.png")
         figures.append(Figure("rebuilt", "rebuilt.png"))
-    maps = _maps(job, {name: test_features for name, (_, test_features) in features.items()}, context)
+    neighbours = min(job.neighbours, (min(job.rows, len(test_rows)) - 1) // 2)
+    maps = _maps(job, {name: test_features for name, (_, test_features) in features.items()}, neighbours, context)
     points = {f"{name} (trustworthiness {trust:.3f})": places for name, (places, trust) in maps.items()}
     labels = rows.truth[: job.rows] if rows.have_classes else None
     images.maps(points, labels, inputs["corpus"].summary["classes"], folder / "maps.png")
     trusted = {name: trust for name, (_, trust) in maps.items()}
-    return _report(job, rows, features[OURS][0].shape[1], measured, trusted, [*figures, Figure("maps", "maps.png")])
+    figures.append(Figure("maps", "maps.png"))
+    return _report(job, rows, features[OURS][0].shape[1], measured, trusted, neighbours, figures)
 
 
 def _features(
@@ -151,16 +153,18 @@ def _report(
     size: int,
     measured: Mapping[str, Mapping[str, float]],
     trusted: Mapping[str, float],
+    neighbours: int,
     figures: list[Figure],
 ) -> Report:
     ratio = measured[OURS]["error"] / measured[PCA]["error"]
     probed = "knn" in measured[OURS]
     columns = ["features", "error", *(["kNN accuracy", "linear accuracy"] if probed else [])]
+    too_many = f", as rows are too few for {job.neighbours}" if neighbours < job.neighbours else ""
     return Report(
         title=job.name,
         about=f"{size} numbers a row; {len(rows.train):,} training rows, {len(rows.test):,} test rows, on which "
-        "everything here is measured. Error: squared, summed over the values. Trustworthiness says how far neighbours "
-        "on a map were neighbours before.",
+        "everything here is measured. Error: squared, summed over the values. Trustworthiness says how far the "
+        f"{neighbours} nearest neighbours on a map were neighbours before{too_many}.",
         tables=[Table("Features", columns, [[name, *_cells(scores, probed)] for name, scores in measured.items()])],
         figures=figures,
         verdict=f"With {size} numbers a row the auto-encoder's error on unseen rows is {ratio:.2f} times PCA's.",
@@ -178,12 +182,13 @@ def _cells(measured: Mapping[str, float], probed: bool) -> list[str]:
     return [error, f"{measured['knn']:.3f}", f"{measured['linear']:.3f}"] if probed else [error]
 
 
-def _maps(job: Config, features: Mapping[str, np.ndarray], context: Context) -> dict[str, tuple[np.ndarray, float]]:
+def _maps(
+    job: Config, features: Mapping[str, np.ndarray], neighbours: int, context: Context
+) -> dict[str, tuple[np.ndarray, float]]:
     """Maps [M, 2] of test rows and their trustworthiness: two principal components, t-SNE of inputs and of codes."""
     from sklearn.manifold import TSNE, trustworthiness
 
     inputs, codes = features[INPUTS][: job.rows], features[OURS][: job.rows]
-    k = min(job.neighbours, (len(inputs) - 1) // 2)
 
     def tsne(rows: np.ndarray) -> np.ndarray:
         perplexity = min(30.0, (len(rows) - 1) / 3)
@@ -196,7 +201,10 @@ def _maps(job: Config, features: Mapping[str, np.ndarray], context: Context) -> 
     for name, rows in (("t-SNE of inputs", inputs), ("t-SNE of codes", codes)):
         context.progress(name)
         points_of[name] = tsne(rows)
-    return {name: (points, float(trustworthiness(inputs, points, n_neighbors=k))) for name, points in points_of.items()}
+    return {
+        name: (points, float(trustworthiness(inputs, points, n_neighbors=neighbours)))
+        for name, points in points_of.items()
+    }
 
 
 def _error(reconstructed: np.ndarray, target: np.ndarray) -> float:

@@ -69,12 +69,10 @@ def glue_score(
     *,
     wnli: bool = True,
     mnli_twice: bool = False,
-    from_mnli: bool = False,
 ) -> SuiteScore:
     """The GLUE score; see `suite_score`.
 
-    wnli: include WNLI. mnli_twice: count each of MNLI's test sets as a task. from_mnli: for the protocol, whether RTE,
-    MRPC and STS-B were fine-tuned from an MNLI model.
+    wnli: include WNLI. mnli_twice: count each of MNLI's test sets as a task.
     """
     tasks = {task: metrics for task, metrics in GLUE.items() if wnli or task != "wnli"}
     given = {task: metrics for task, metrics in values.items() if wnli or task != "wnli"}
@@ -84,10 +82,7 @@ def glue_score(
         sets = [scores.pop(name) for name in _TWO_SETS if name in scores]
         scores |= {"mnli": fmean(sets)} if sets else {}
     made = _suite("GLUE", scores, len(tasks) - (not mnli_twice), made.missing, split, seeds)
-    about = (
-        f" {'With' if 'wnli' in scores else 'Without'} WNLI; {_about_mnli(given, mnli_twice)}; RTE, MRPC and STS-B "
-        f"are {'' if from_mnli else 'not '}fine-tuned from an MNLI model."
-    )
+    about = f" {'With' if 'wnli' in scores else 'Without'} WNLI; {_about_mnli(given, mnli_twice)}."
     return replace(made, protocol=made.protocol + about)
 
 

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.autoencoders import codes
-from pipeline.reports import images
+from pipeline.reports import images, report
 from tests.pipeline import tiny_arrays
 from training.inference.networks.arrays import open_model
 
@@ -32,9 +32,11 @@ def test_errors_are_of_test_rows_and_probes_and_components_of_training_rows(
         monkeypatch.setattr(
             codes, f"{name}_accuracy", lambda *arguments, given=given: (given.append(arguments[:4]), 0.5)[1]
         )
-    monkeypatch.setattr(codes, "_maps", lambda job, features, context: (mapped.append(features), {})[1])
+    monkeypatch.setattr(codes, "_maps", lambda job, features, neighbours, context: (mapped.append(features), {})[1])
     monkeypatch.setattr(images, "maps", lambda *_: None)
-    summary = tiny_arrays.rerun(artifacts, "codes", tmp_path / "again")
+    summary = tiny_arrays.rerun(artifacts, "codes", tmp_path / "again", neighbours=50)
+    assert "the 23 nearest neighbours" in (about := report.read(tmp_path / "again").about)
+    assert about.endswith("were neighbours before, as rows are too few for 50.")
     model = open_model(artifacts["pretrain"].path / MODEL)
     (train, labels), (test, truth) = (tiny_arrays.rows_of(artifacts, split) for split in ("train", "test"))
     with torch.no_grad():
