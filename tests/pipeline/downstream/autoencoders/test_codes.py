@@ -34,7 +34,8 @@ def test_errors_are_of_test_rows_and_probes_and_components_of_training_rows(
         )
     monkeypatch.setattr(codes, "_maps", lambda job, features, neighbours, context: (mapped.append(features), {})[1])
     monkeypatch.setattr(images, "maps", lambda *_: None)
-    summary = tiny_arrays.rerun(artifacts, "codes", tmp_path / "again", neighbours=50)
+    job = {**artifacts["codes"].config["job"], "neighbours": 50}
+    summary = tiny_arrays.rerun(artifacts, "codes", tmp_path / "again", job=job)
     assert "the 23 nearest neighbours" in (about := report.read(tmp_path / "again").about)
     assert about.endswith("were neighbours before, as rows are too few for 50.")
     model = open_model(artifacts["pretrain"].path / MODEL)
