@@ -144,9 +144,9 @@ class Kind:
         yield from budget(known, self.many_passes)
         yield from uniform(known, self.uniform)
 
-    def tells_normal(self, data: Any) -> bool:
-        """Whether labels will distinguish normal examples from anomalies."""
-        return False
+    def lacks_normal(self, data: Any) -> str:
+        """What to set where labels are read and none is known to be the normal one; else empty."""
+        return ""
 
     def accepts(self, data: Any) -> Accepts:
         """Which files and packages its sources may be."""

@@ -22,6 +22,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.fingerprint import digest
+from training.config import PlacementConfig
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _NOWHERE = Path(os.devnull)  # nothing can be written below it: using it before the store has set it fails
@@ -51,6 +52,11 @@ class Context:
     """Outlives a failed attempt at the same key: checkpoints, metric logs. Deleted with the artifact."""
     key: str = ""
     attempt: str = ""
+
+    @property
+    def one_worker(self) -> PlacementConfig:
+        """The placement of a job that computes in this process: the device and threads of the run's, no ZeRO."""
+        return PlacementConfig.model_validate({**self.placement, "workers": 1, "zero": None})
 
     @property
     def has_downloads(self) -> bool:

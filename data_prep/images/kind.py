@@ -71,8 +71,9 @@ class ImagesKind(ArrayKind):
         described = super().describe(corpus, shards)
         return f"{described} Not in the pixels: {_listed(corpus['lost'])}." if "lost" in corpus else described
 
-    def tells_normal(self, data: ImagesData) -> bool:
-        return bool(data.normal)
+    def lacks_normal(self, data: ImagesData) -> str:
+        is_known = data.normal or data.images.labels == "none"
+        return "" if is_known else "set data.normal, or set data.images.labels: none"
 
     def accepts(self, data: ImagesData) -> Accepts:
         return units.accepts(data.images)

@@ -70,9 +70,10 @@ class TableKind(ArrayKind):
         ordered = draft.data.table.time is not None
         return decide(draft.folders, draft.declared, draft.data.split, draft.seed, draft.scratch, ordered=ordered)
 
-    def tells_normal(self, data: TableData) -> bool:
+    def lacks_normal(self, data: TableData) -> str:
         packages = any(source.package for source in data.sources)  # packages may define the normal labels
-        return bool(data.table.normal or data.table.layout or packages)
+        is_known = data.table.normal or data.table.layout or packages or data.table.target is None
+        return "" if is_known else "set data.table.normal, or leave out data.table.target"
 
     def accepts(self, data: TableData) -> Accepts:
         return files.accepts(data.table.layout)

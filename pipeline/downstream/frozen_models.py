@@ -106,13 +106,13 @@ class FrozenModels:
         from pipeline.downstream import role_of
         from training.distributed import choose_device, set_up_cpu
 
-        set_up_cpu(context.placement.get("threads"))
+        set_up_cpu(context.one_worker.threads)
         own = dict.fromkeys(OWN, inputs["pretrained"].path / MODEL)
         folders = {
             name: inputs[role_of(name)].path / MODEL if role_of(name) in inputs else Path(name).expanduser()
             for name in compared(job)
         }
-        device = str(choose_device(context.placement.get("device", "cpu")))
+        device = str(choose_device(context.one_worker.device))
         return FrozenModels(job.models, {**own, **folders}, settings.get("titles", {}), settings["seed"], device)
 
     def title(self, name: str) -> str:

@@ -84,7 +84,7 @@ def run(
     texts = documents(Corpus(inputs["corpus"].path, job.split), job.num_bytes, settings["seed"], settings["keep_lines"])
     if not texts:
         raise UserError(f"downstream {job.name}: no document is in {job.split}; hold some out by data.split.")
-    device = str(choose_device(context.placement.get("device", "cpu")))
+    device = str(choose_device(context.one_worker.device))
     likelihoods: dict[str, TextLikelihood] = {}
     for number, name in enumerate(job.models):
         folder = inputs["pretrained"].path / MODEL if name in OWN else Path(name).expanduser()

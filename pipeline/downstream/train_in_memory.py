@@ -81,7 +81,7 @@ def _train(
     torch.manual_seed(seed)
     objective = ObjectiveConfig.model_validate(config["objective"])
     network = NetworkConfig.model_validate(config["network"])
-    device = choose_device(context.placement.get("device", "auto")).type
+    device = choose_device(context.one_worker.device).type
     facts = DataFacts(config["kind"], tuple(rows), np.asarray(rows["input"]).shape[1:])
     built: Any = build(objective, {"model": network}, facts, device)
     augment = AugmentConfig.model_validate(config.get("augment", {}))
@@ -108,7 +108,7 @@ def train_objective(
     from training.job import augmented
     from training.loop import Training
 
-    placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
+    placement = context.one_worker
     set_up_cpu(placement.threads)
     config = TrainConfig.model_validate(dict(train))
     count = len(next(iter(rows.values())))

@@ -47,21 +47,19 @@ _NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 
 
 class Tracker:
-    """Tracks one flow run. Calls may come from any thread; a disabled tracker ignores them.
+    """Tracks one flow run. Calls may come from any thread.
 
     A second tracker of the same `run_id`, later or in another process, continues the same parent run.
     """
 
-    def __init__(self, home: Path, uri: str | None, experiment: str, run_id: str, enabled: bool = True) -> None:
+    def __init__(self, home: Path, uri: str | None, experiment: str, run_id: str) -> None:
         self.experiment = experiment
         self.run_id = run_id
-        self.enabled = enabled
         self._rooted = False
         self._home = home.absolute()
         self._server = Server(home, uri)
-        if enabled:
-            self._spool = Spool(home, run_id)
-            self._sender = Sender(self._spool, self._server)
+        self._spool = Spool(home, run_id)
+        self._sender = Sender(self._spool, self._server)
 
     def __enter__(self) -> Tracker:
         return self
@@ -108,10 +106,8 @@ class Tracker:
             run.params(params)
         return run
 
-    def url(self, run: TrackedRun) -> str | None:
-        """The run's page on the server, or the command that shows it; None if disabled."""
-        if not self.enabled:
-            return None
+    def url(self, run: TrackedRun) -> str:
+        """The run's page on the server, or the command that shows it."""
         if not self._server.remote:
             return "sesame ui"
         parts = urlsplit(self._server.uri)
@@ -121,12 +117,10 @@ class Tracker:
 
     def outcome(self, ask: str) -> str | None:
         """The answer to an operation; None until it was sent."""
-        return self._sender.sent_so_far().outcomes.get(ask) if self.enabled else None
+        return self._sender.sent_so_far().outcomes.get(ask)
 
     def close(self, timeout: float = 30.0) -> int:
         """Try to send what is left; returns how many operations were not sent. They are kept."""
-        if not self.enabled:
-            return 0
         self._sender.close(timeout)
         self._spool.close()
         return self._spool.unsent() + self._spool.lost
@@ -135,8 +129,6 @@ class Tracker:
 
     def add(self, operation: Operation) -> None:
         """Queue one operation: a line in a file."""
-        if not self.enabled:
-            return
         for name in ("path", "export"):  # the home may move before they are sent
             if name in operation and Path(operation[name]).is_relative_to(self._home):
                 operation = {**operation, name: str(Path(operation[name]).relative_to(self._home))}

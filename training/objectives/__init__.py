@@ -37,7 +37,7 @@ class ObjectiveEntry:
 
     roles: special tokens that it needs. columns: those of rows that it needs besides x and x″. counts: whether the
     tokenizer must say how often tokens occur. sparse: whether few rows of its tables have gradients, so that only plain
-    gradient descent leaves the others as they are.
+    gradient descent leaves the others as they are. likelihood: whether its network bounds log p(x).
     """
 
     module: str
@@ -47,6 +47,7 @@ class ObjectiveEntry:
     columns: tuple[str, ...] = ()
     counts: bool = False
     sparse: bool = False
+    likelihood: bool = False
 
 
 MODEL = "model"  # the network of an objective that has one
@@ -66,7 +67,7 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
     "t5": ObjectiveEntry(_SEQUENCES, ("text",), ("sequence",), ("decoder_start",)),  # with a start of its own
     "masked-frames": ObjectiveEntry("training.objectives.masked_frames", ("sound",), ("sparse",)),
     "autoencoder": ObjectiveEntry("training.objectives.arrays.autoencoder", _ARRAYS, ("clean",)),
-    "vae": ObjectiveEntry("training.objectives.arrays.vae", _ARRAYS, ("clean",)),
+    "vae": ObjectiveEntry("training.objectives.arrays.vae", _ARRAYS, ("clean",), likelihood=True),
     "discrete": ObjectiveEntry("training.objectives.arrays.discrete", _ARRAYS, ("clean",)),
     "rbm": ObjectiveEntry("training.objectives.arrays.rbm", _ARRAYS, ("clean",)),
     "compression": ObjectiveEntry("training.objectives.arrays.compression", ("images",), ("clean",)),

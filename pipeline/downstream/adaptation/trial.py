@@ -21,7 +21,7 @@ from pipeline.downstream.adaptation.report import Known, SourceReport, build
 from pipeline.reports.report import Report
 from pipeline.stage import Context
 from pipeline.training_settings import SECTIONS, held_out_sources, mixture, starting
-from training.config import NetworkConfig, PlacementConfig
+from training.config import NetworkConfig
 from training.distributed import Worker, choose_device
 from training.job import Job, held_out_means
 from training.models.text.architectures import architecture_of
@@ -39,7 +39,7 @@ class Trial:
             raise UserError(
                 f"downstream.{job.name}: no document was held out; raise data.split.validation, or add documents."
             )
-        self.placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
+        self.placement = context.one_worker
         self.worker = Worker(device=choose_device(self.placement.device))
 
     def run(self, out_dir: Path) -> Report:

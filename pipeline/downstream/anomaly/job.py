@@ -21,9 +21,11 @@ from pydantic import Field
 
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.none import NoneConfig
+from data_prep.kinds import kind_of
 from data_prep.settings import Settings
 from pipeline.downstream.config import SLUG, JobConfig, Problem, kind_problems, training_settings
 from training.config import NetworkConfig, ObjectiveConfig
+from training.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -115,17 +117,10 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     if wrong_kind:
         yield from wrong_kind
         return
-    data = recipe.data
-    packages = any(source.package for source in data.sources)  # which may define it themselves
-    if data.kind == "table":
-        is_told = data.table.normal or data.table.layout or packages or data.table.target is None
-    else:
-        is_told = job.normal or data.normal or data.images.labels == "none"
-    if not is_told:
-        where, leave_out = ("data.normal", "set data.images.labels: none")
-        if data.kind == "table":
-            where, leave_out = ("data.table.normal", "leave out data.table.target")
-        yield ".task", f"which labels are normal is not told; set {where}, or {leave_out} if all rows are"
+    if job.normal and not hasattr(recipe.data, "normal"):
+        yield ".normal", f"names labels of images; set data.{recipe.data.kind}.normal, and leave it out"
+    elif not job.normal and (remedy := kind_of(recipe.data.kind).lacks_normal(recipe.data)):
+        yield ".task", f"which labels are normal is not known; {remedy} if all rows are"
     if job.known_kinds and not job.marked:
         yield ".known_kinds", "is of marked anomalies, and none are; set marked, or leave it out"
     names = [detector.name for detector in job.detectors]
@@ -137,8 +132,9 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         if detector.trim * job.contamination > MOST_TRIMMED:
             highest = MOST_TRIMMED / job.contamination
             yield f"{where}.trim", f"leaves out more than {MOST_TRIMMED:.0%} of the rows; choose at most {highest:.3g}"
-        if detector.score == "likelihood" and loss != "vae":
-            yield f"{where}.score", f"likelihood is of objective vae, found {loss}; choose standardised-error"
+        if detector.score == "likelihood" and not OBJECTIVES[loss].likelihood:
+            with_one = " or ".join(name for name, entry in OBJECTIVES.items() if entry.likelihood)
+            yield f"{where}.score", f"likelihood is of objective {with_one}, found {loss}; choose standardised-error"
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

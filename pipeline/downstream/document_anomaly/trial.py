@@ -26,7 +26,6 @@ from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.document_detector import TOKENS, DocumentDetector, Texts
 from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.stage import Context
-from training.config import PlacementConfig
 from training.distributed import choose_device, set_up_cpu
 from training.inference.pseudo_likelihood import PseudoLikelihood, Surprisals, by_document
 
@@ -55,7 +54,7 @@ class Trial:
         self.job, self.length, self.rounds = job, job.length, job.rounds
         self.context, self.seed, self.text_field = context, settings["seed"], settings["text_field"]
         self.corpus, self.model = inputs["corpus"].path, inputs["pretrained"].path / MODEL
-        placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
+        placement = context.one_worker
         set_up_cpu(placement.threads)
         self.device = choose_device(placement.device)
         self.texts = Texts(CleanConfig.model_validate(settings["clean"]), self.model)

@@ -38,7 +38,7 @@ class Trials:
     def __init__(self, job: Config, seed: int, data: TaskData, pretrained: Artifact, context: Context) -> None:
         self.job, self.seed, self.data, self.context = job, seed, data, context
         self.own = pretrained.path / MODEL
-        self.device = str(choose_device(context.placement.get("device", "cpu")))
+        self.device = str(choose_device(context.one_worker.device))
         self.pool, self.test = pool_of(job, data), data.test
         if job.rows is not None and job.rows < len(data.test):
             places = permute(np.arange(job.rows), len(data.test), key(seed, "few-shot rows"))

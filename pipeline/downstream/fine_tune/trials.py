@@ -79,7 +79,7 @@ class Trials:
         """others: folders of networks by their names among `job.models`, which are folders themselves otherwise."""
         self.job, self.seed, self.data, self.context = job, settings["seed"], data, context
         self.precision, self.cleaning = settings["precision"], Cleaning(**settings.get("cleaning", {}))
-        self.placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
+        self.placement = context.one_worker
         folders = {**dict.fromkeys(OWN, pretrained.path / MODEL), **others}
         self.sources = {
             model: Source(folders.get(model, Path(model).expanduser()), model == SCRATCH, model == FROZEN)

@@ -29,7 +29,6 @@ from pipeline.reports.report import Report
 from pipeline.stage import Context
 from pipeline.training_settings import mixture
 from training import objectives
-from training.config import PlacementConfig
 from training.distributed import choose_device, set_up_cpu
 from training.evaluation import DRAWN_HELD_OUT
 from training.inference.predictions import Predictions, Predictor
@@ -61,7 +60,7 @@ class Trial:
                 f"downstream.{job.name}: no document was held out, so nothing can be predicted; raise "
                 "data.split.validation, or add documents."
             )
-        placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
+        placement = context.one_worker
         set_up_cpu(placement.threads)
         self.device, self.seed = choose_device(placement.device), config["seed"]
         self.reading = Job.model_validate(

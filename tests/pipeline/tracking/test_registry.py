@@ -334,7 +334,7 @@ def test_a_name_without_a_champion(reader: Registry) -> None:
 
 
 def test_what_cannot_be_registered_is_refused_at_once(tmp_path: Path, export: Path) -> None:
-    tracker = Tracker(tmp_path, None, "x", "x", enabled=False)
+    tracker = Tracker(tmp_path, "http://127.0.0.1:1", "x", "x")
     run = tracker.run("x")
     with pytest.raises(ValueError, match="must be a finite number, found None"):
         register(run, export, "m", proposed(None), {"f1": 1.0})

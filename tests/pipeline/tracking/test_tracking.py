@@ -119,7 +119,7 @@ def test_cells_that_json_does_not_have(tmp_path: Path, uri: str, client: Any) ->
 def test_what_is_no_table_is_refused(
     tmp_path: Path, columns: list[str], data: list[list[int]], file: str, message: str
 ) -> None:
-    run = Tracker(tmp_path, None, "no tables", "no-tables", enabled=False).run("flow")
+    run = Tracker(tmp_path, DEAD, "no tables", "no-tables").run("flow")
     with pytest.raises(ValueError, match=message):
         run.table(columns, data, file)
 
@@ -166,14 +166,6 @@ def test_a_flow_that_is_run_again_goes_on_with_its_parent(tmp_path: Path, uri: s
     assert set(runs) == {"flow", "stage 0", "stage 1"}
     assert runs["flow"].info.status == "FINISHED"
     assert {runs[f"stage {n}"].data.tags["mlflow.parentRunId"] for n in range(2)} == {runs["flow"].info.run_id}
-
-
-def test_a_disabled_tracker_does_nothing(tmp_path: Path, figure: Path) -> None:
-    tracker = Tracker(tmp_path / "home", None, "off", "off", enabled=False)
-    _, stage = report(tracker, figure)
-    assert tracker.close() == 0
-    assert tracker.url(stage) is None
-    assert not (tmp_path / "home").exists()
 
 
 def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path) -> None:

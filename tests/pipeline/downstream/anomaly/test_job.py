@@ -267,7 +267,7 @@ def test_images_of_another_kind_are_anomalies(tmp_path: Path) -> None:
     assert {row[1] for row in table(report, "Thresholds for 1 % false alarms").rows} == {"by quantile", "by tail"}
     with pytest.raises(UserError, match="name the normal ones"):
         tiny_arrays.make(path, tmp_path, "downstream.0.normal=['9']")
-    with pytest.raises(UserError, match=r"downstream\.0\.task: which labels are normal is not told; set data\.normal"):
+    with pytest.raises(UserError, match=r"downstream\.0\.task: which labels are normal is not known; set data\.normal"):
         load(path, overrides=["downstream.0.normal=[]"])
 
 
@@ -277,6 +277,7 @@ def test_images_of_another_kind_are_anomalies(tmp_path: Path) -> None:
         ("detectors: [{name: a, score: likelihood}]", "detectors.0.score: likelihood is of objective vae"),
         ("detectors: [{name: a}, {name: a}]", "detectors.1.name: two detectors are called 'a'"),
         ("baselines: [svm]", "baselines.0"),
+        ("normal: [fine]", r"normal: names labels of images; set data\.table\.normal"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused_before_anything_runs(
