@@ -282,6 +282,7 @@ def _finish(session: Session, execution: Execution, record: runs.Run, status: st
 
     def close_tracker() -> None:
         record.unsent = execution.tracker.close(MLFLOW_TIMEOUT_INTERRUPTED if status == "KILLED" else MLFLOW_TIMEOUT)
+        record.refused = execution.tracker.refused()
 
     record.seconds = round(time.time() - record.started, 1)
     try:

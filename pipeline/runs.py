@@ -54,6 +54,7 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     unsent: int = 0  # operations that are not sent to MLflow yet
+    refused: list[str] = field(default_factory=list)  # those that MLflow will not take, with its reasons
 
     def reuse(self, name: str, artifact: Artifact) -> None:
         """Record a node that was stored already."""

@@ -20,6 +20,8 @@ from pipeline.reports.report import Table as ReportTable
 from pipeline.runs import Run
 from training.monitor import names
 
+MOST_REFUSED = 3
+
 
 def summarise(home: Home, run: Run, console: Console) -> None:
     """Print the outcome of a finished run; nothing if it has no report."""
@@ -55,6 +57,10 @@ def summarise(home: Home, run: Run, console: Console) -> None:
         console.print(
             Text(f"MLflow did not take {run.unsent} records yet; they are kept and sent by the next run.", "yellow")
         )
+    for refusal in run.refused[:MOST_REFUSED]:
+        console.print(Text(f"MLflow refused a record, which it does not show: {refusal}", "yellow"), soft_wrap=True)
+    if len(run.refused) > MOST_REFUSED:
+        console.print(Text(f"MLflow refused {len(run.refused) - MOST_REFUSED} more.", "yellow"))
     console.print(Text("\nTry next", "bold"))
     for line in _next_steps(run, jobs, bool(of_suite)):
         console.print(Text(f"  {line}"), soft_wrap=True)

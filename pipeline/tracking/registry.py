@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import UserError
 from pipeline.fingerprint import canonical, digest
 from pipeline.gate import CHALLENGER, CHAMPION, ENCODER, FINE_TUNED, Candidate, Direction, Score, decide
+from pipeline.tracking.metric_name import metric_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,7 +131,7 @@ def register(
         evaluation=digest(described),
         evaluated=canonical(described),
         artifact=artifact,
-        metrics={key: float(value) for key, value in metrics.items() if math.isfinite(value)},
+        metrics={metric_name(key): float(value) for key, value in metrics.items() if math.isfinite(value)},
         promote=promote,
         time=run.tracker.now(),
         about=about,

@@ -148,6 +148,10 @@ class Spool:
         behind = sum(1 for _ in self._lines(self.load().offset))
         return behind + sum(not entry["final"] for entry in self._set_aside())
 
+    def refused(self) -> list[str]:
+        """What the server will not take, each with the reason."""
+        return [f"{entry['operation']['op']}: {entry['error']}" for entry in self._set_aside() if entry["final"]]
+
     # -- set aside ----------------------------------------------------------------------------------------------------
 
     def set_aside(self, operation: Operation, error: str, final: bool) -> None:

@@ -21,7 +21,6 @@ import json
 import math
 import os
 import platform
-import re
 import secrets
 import threading
 import time as clock
@@ -32,18 +31,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from data_prep.legible import masked, safe_values
+from pipeline.tracking.metric_name import LONGEST_NAME, metric_name
 from pipeline.tracking.mlflow_server import Server
 from pipeline.tracking.sender import Sender, recover, send_pending
 from pipeline.tracking.spool import Operation, Spool
 
 __all__ = ["TrackedRun", "Tracker", "flatten", "follow", "recover", "send_pending"]
 
-LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 5000, 250  # characters that MLflow takes
+LONGEST_PARAM, LONGEST_TAG = 6000, 5000  # characters that MLflow takes
 LONG_PARAMS = "params-long.json"
 NOTE = "mlflow.note.content"  # the tag of a description
 STATUSES = ("FINISHED", "FAILED", "KILLED")
 WITH_TEXT = ("run", "params", "tags", "text", "table", "dataset")  # operations in which addresses may hold secrets
-_NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 
 
 class Tracker:
@@ -124,6 +123,10 @@ class Tracker:
         self._sender.close(timeout)
         self._spool.close()
         return self._spool.unsent() + self._spool.lost
+
+    def refused(self) -> list[str]:
+        """What the server will not take, each with the reason."""
+        return self._spool.refused()
 
     # -- for runs and the registry ------------------------------------------------------------------------------------
 
@@ -272,13 +275,6 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=4096)
-def metric_name(name: str) -> str:
-    """`name` as MLflow allows metrics and params to be named."""
-    parts = _NOT_IN_NAMES.sub("_", name).split("/")
-    allowed = "/".join(part for part in parts if part not in ("", ".", ".."))
-    return allowed[:LONGEST_NAME].rstrip("/") or "_"
-
-
 def follow(path: Path, callback: Callable[[dict[str, Any]], None], stop: threading.Event, every: float = 0.2) -> None:
     """Call `callback` with each record of a growing file of JSON lines, from its start, until `stop` is set.
 

@@ -24,7 +24,10 @@ def test_a_run_that_pretrains_nothing_names_its_network(tmp_path: Path) -> None:
     run = Run("finetune-1", "finetune", "tiny")
     run.stages = {name: StageRecord(f"{name}-1", str(folder), False, 1.0) for name, folder in folders.items()}
     console = Console(width=120, record=True)
+    run.refused = [f"register: MlflowException: reason {number}" for number in range(5)]
     summarise(Home(tmp_path / "home"), run, console)
     said = console.export_text()
+    assert "MLflow refused a record, which it does not show: register: MlflowException: reason 2\n" in said
+    assert "reason 3" not in said and "MLflow refused 2 more." in said
     assert "Network: bert, 1,234 parameters" in said and "It is good." in said and "sesame inspect" not in said
     assert str(folders["init"] / "model") in said and "more labels and repetitions" in said

@@ -157,6 +157,7 @@ def test_what_is_refused_is_set_aside_and_the_rest_arrives(
     entries = [json.loads(line) for line in (tmp_path / "tracking" / "refused.aside").read_text().splitlines()]
     assert [entry["operation"]["op"] for entry in entries] == ["params", "artifact", "nonsense"]
     assert all(entry["final"] for entry in entries)
+    assert [refusal.partition(":")[0] for refusal in tracker.refused()] == ["params", "artifact", "nonsense"]
 
 
 def test_what_fails_while_the_server_answers_holds_up_nothing(

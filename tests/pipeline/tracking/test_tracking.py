@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.tracking import tracking
-from pipeline.tracking.tracking import Tracker, flatten, follow, metric_name
+from pipeline.tracking.metric_name import metric_name
+from pipeline.tracking.tracking import Tracker, flatten, follow
 from tests.pipeline.tracked import DEAD, check, history, report, runs_of, start, stored, table
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
