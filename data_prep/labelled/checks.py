@@ -70,13 +70,13 @@ def _torn(data: Labelled) -> Iterator[str]:
 
 def _translations(data: Labelled) -> Iterator[str]:
     """Of each held-out split, the rows whose own id a row of train in another language has: the same in translation."""
-    known = {(example.id, example.language) for example in data.splits["train"] if _names_itself(example)}
+    known = {(example.id, example.language) for example in data.splits["train"] if _is_of_pair(example)}
     languages = {language for _, language in known}
     for split in HELD_OUT if languages else ():
         shared = [
             example.place
             for example in data.splits[split]
-            if _names_itself(example)
+            if _is_of_pair(example)
             and any((example.id, language) in known for language in languages - {example.language})
         ]
         if shared:
@@ -85,9 +85,9 @@ def _translations(data: Labelled) -> Iterator[str]:
             yield f"{rows} {text}{_named(shared)}"
 
 
-def _names_itself(example: Example) -> bool:
-    """Whether a row of a known language has an id of its own, which is not where it stands."""
-    return bool(example.id and example.language) and example.id != example.place
+def _is_of_pair(example: Example) -> bool:
+    """Whether a row of another language may have the same id."""
+    return bool(example.language) and example.names_itself
 
 
 def _shared_contexts(data: Labelled) -> Iterator[str]:

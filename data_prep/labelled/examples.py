@@ -65,6 +65,11 @@ class Example:
     submit: str = ""
     """The file of predictions that a test server asks for, of rows without answers."""
 
+    @property
+    def names_itself(self) -> bool:
+        """Whether its id is its own, not its place."""
+        return bool(self.id) and self.id != self.place
+
 
 @dataclass(frozen=True)
 class Labelled:

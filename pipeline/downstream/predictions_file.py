@@ -1,6 +1,6 @@
 """The predictions of a job, one row each, in a Parquet file that its report names. `sesame compare` reads it.
 
-    id          string         identifies the row within its part; see `content_ids` for rows without an id
+    id          string         identifies the row within its part; its own, or its place and a digest of its content
     truth       list<string>   the label; the number; the tag of each word; all accepted answers or texts
     predicted   list<string>   likewise; empty if nothing was predicted
     score       double         confidence in the prediction, a probability if there is one; may be null
@@ -17,7 +17,6 @@ exactly. Pages carry checksums, which are verified.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -149,16 +148,6 @@ def read(path: Path) -> Predictions:
     for row, key in enumerate(keys):
         rows.setdefault(key, []).append(row)
     return Predictions(tasks, [_part(key, table.take(pa.array(of_part)), tasks) for key, of_part in rows.items()])
-
-
-def content_ids(rows: Iterable[Sequence[str | None]]) -> list[str]:
-    """Ids made of the texts of rows that have none; equal rows are numbered."""
-    ids, times = [], dict[str, int]()
-    for texts in rows:
-        content = hashlib.blake2b(json.dumps(list(texts)).encode(), digest_size=8).hexdigest()
-        times[content] = times.get(content, 0) + 1
-        ids.append(content if times[content] == 1 else f"{content}-{times[content]}")
-    return ids
 
 
 def _table(part: Part, tasks: Mapping[str, PredictedTask]) -> pa.Table:

@@ -95,7 +95,7 @@ def _check_ids(file: str, ids: Sequence[str]) -> None:
 
 def _id(example: Example, place: int) -> str:
     """The row's own, or, where file and line name it, its number in the file of predictions, from 0."""
-    return example.id if example.id != example.place else str(place)
+    return example.id if example.names_itself else str(place)
 
 
 def _number(own: str) -> int | str:

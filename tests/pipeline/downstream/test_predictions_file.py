@@ -17,7 +17,6 @@ from pipeline.downstream.predictions_file import (
     SCHEMA,
     Part,
     PredictedTask,
-    content_ids,
     is_predictions,
     read,
     write,
@@ -166,9 +165,3 @@ def predictions_of(path: Path) -> list[dict[str, Any]]:
     """The rows, if they can be read."""
     read(path)
     return pq.read_table(path).to_pylist()
-
-
-def test_ids_of_rows_that_have_none() -> None:
-    ids = content_ids([("a", "b"), ("ab", None), ("a", "b"), ("a", "b")])
-    assert len(set(ids)) == 4 and ids[2:] == [f"{ids[0]}-2", f"{ids[0]}-3"]
-    assert content_ids([("ab", None)]) == [ids[1]], "wherever the row stands"

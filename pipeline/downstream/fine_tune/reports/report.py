@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.labelled.examples import Labelled
+from data_prep.labelled.examples import Example, Labelled
 from pipeline import gate
 from pipeline.artifact import MODEL
 from pipeline.downstream import labelled_scores, predictions_file
@@ -143,17 +145,21 @@ def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path)
 
     F1 of words, which is no metric of such files, is compared by accuracy there.
     """
-    examples = trials.reported()
-    if not all(example.id for example in examples):
-        texts = [[example.text, example.text_pair, *example.words, *example.choices] for example in examples]
-        ids = predictions_file.content_ids(texts)
-        examples = [replace(example, id=own) for example, own in zip(examples, ids, strict=True)]
+    examples = [replace(example, id=row_id(example)) for example in trials.reported()]
     parts = []
     for seed, predicted in enumerate(trials.predicted[PRETRAINED, max(job.label_counts)]):
         of_seed = (examples, predicted.answers, predicted.scores, predicted.n_best)
         parts += labelled_scores.parts_of(job.name, data, data.reported, seed, *of_seed)
     tasks = {part.task: labelled_scores.tasks_of(job.name, data)[part.task] for part in parts}
     predictions_file.write(folder / predictions_file.FILE, tasks, parts)
+
+
+def row_id(example: Example) -> str:
+    """Its own id; else its place and a digest of its content, as other files have lines of these numbers, too."""
+    if example.names_itself:
+        return example.id
+    content = [example.digest or example.text, example.text_pair, *example.words, *example.choices]
+    return f"{example.place} {hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()}"
 
 
 def _others(cells: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Table]:
