@@ -41,8 +41,8 @@ _TAGGING = {"words", "tags", "split"}
 _OF_SUITE = ("suite", "of", "folder")
 _OF_TASKS = ("task", *_OF_SUITE)
 _READS = (
-    "kind", "layout", "columns", "separator", "quotes", "encoding", "inputs", "label", "choices", "id", "language",
-    "max_rejects",
+    "kind", "layout", "columns", "separator", "quotes", "encoding", "inputs", "optional", "label", "choices", "id",
+    "language", "max_rejects",
 )  # fmt: skip
 _OF_PREDICT = ("layout", "inputs", "id")  # which rows without answers may have of their own
 
@@ -148,7 +148,8 @@ class LabelledConfig(BaseModel):
                 reads["inputs"] = [task.prompt]
             return {**reads, "head": head}
         inputs = {"tags": ["words"], "answer": ["context", "question"]}.get(head, ["text", "text_pair"][: 1 + in_pairs])
-        return {"head": head, "inputs": inputs, "encoding": self.encoding, "separator": self.delimiter}
+        reads = {"head": head, "inputs": inputs, "encoding": self.encoding, "separator": self.delimiter}
+        return {**reads, "optional": inputs[1:]} if in_pairs and head == "class" else reads
 
 
 def load(

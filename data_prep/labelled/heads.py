@@ -46,6 +46,8 @@ class Columns:
     """Names of the labels that there may be; None: any."""
     task: str = "the task"
     """What names the columns, for errors."""
+    optional: tuple[str, ...] = ()
+    """Second inputs that a row may do without."""
     kind: str = TEXT
     """Kind of data: text, or that of the files whose paths the inputs are."""
 
@@ -61,15 +63,20 @@ Maker = Callable[[Row, Columns, bool, Cleaning | None, Reading], Draft]
 
 def value_of(row: Row, name: str, task: str) -> Any:
     """The value of a column; `a.b` is b of what the column a holds. UserError where there is none."""
-    value: Any = row.fields
-    for key in [name] if name in row.fields else name.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
+    value = _cell(row, name)
     if value is None and name in row.fields:
         raise UserError(f"{row.where}: {name!r}, which {task} names, has no value; give it one, or leave the row out.")
     if value is None:
         near = meant(name, [known for known in row.fields if known != name])
         has = f"it has {', '.join(row.fields)}" + f"; {near}" * bool(near)
         raise UserError(f"{row.where}: has no {name!r}, which {task} names; {has}.")
+    return value
+
+
+def _cell(row: Row, name: str) -> Any:
+    value: Any = row.fields
+    for key in [name] if name in row.fields else name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
@@ -90,6 +97,8 @@ def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, A
     """The inputs as texts."""
     texts = []
     for given in columns.inputs:
+        if given in columns.optional and (_cell(row, given) is None or not str(_cell(row, given)).strip()):
+            continue
         if "{" in given:
             fields = {name: as_text(row.where, name, value_of(row, name, columns.task)) for name in fields_of(given)}
             value = filled(given, fields)

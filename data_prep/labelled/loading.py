@@ -193,7 +193,12 @@ class _Reader:
             raise UserError(f"{self.name}: choices: name the column with a row's choices, or one column for each")
         own = task.choices if isinstance(task.choices, str) else tuple(task.choices or ())
         choices = own if task.predicts == "choice" else ()
-        return Columns(inputs, label, choices, task.classes or None, self.name, task.kind)
+        may_lack = inputs[1:] if task.predicts != "answer" else ()
+        if unfit := [name for name in task.optional if name not in may_lack]:
+            second = f"here {may_lack[0]}" if may_lack else "and there is none here"
+            raise UserError(f"{self.name}: optional: {unfit[0]}; a row may do without its second text alone, {second}")
+        optional = tuple(task.optional)
+        return Columns(inputs, label, choices, task.classes or None, self.name, optional, task.kind)
 
     def _draft(self, row: Row, part: Part, columns: Columns) -> Draft | None:
         is_labelled = self.split != "predict"

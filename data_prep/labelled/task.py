@@ -125,6 +125,8 @@ class TaskFile(Settings):
     """Encoding of files that are not UTF-8."""
     inputs: list[str] = Field(default=[], max_length=2)
     """One or two columns, or templates with columns in braces; of `answer` context and question."""
+    optional: list[str] = Field(default=[])
+    """The second input where it may be empty or missing: such a row is one text."""
     label: str = "label"
     """The column with the answer; unless it is named, of layout tokens the last one, of files `folder`."""
     head: Head | None = None

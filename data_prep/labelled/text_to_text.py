@@ -25,12 +25,14 @@ def in_one_text(task: TaskFile, name: str) -> TaskFile:
     """The task with its inputs as one text: that of its prompt, or its name and fields. name: of the task.
 
     Questions about contexts stay two texts; words with tags, and choices, are not written. UserError for a prompt of
-    questions that names other columns.
+    questions that names other columns, and for an input that may be missing.
     """
     if task.predicts == "answer":
         prompt_of(task)
     if task.predicts in ("answer", "tags", "choice") or (task.predicts == "text" and not task.inputs):
         return task
+    if task.optional:
+        raise UserError(f"optional: a network that writes its answers reads all inputs of {name}; leave it out")
 
     def one(inputs: Sequence[str]) -> list[str]:
         fields = [text if "{" in text else f"{text}: {{{text}}}" for text in sorted(inputs)]

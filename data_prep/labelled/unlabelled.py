@@ -93,7 +93,7 @@ def _usual(path: Path) -> str:
 def _header(task: TaskFile, path: Path, begin: bytes) -> dict[str, Any] | None:
     """What is different about a file whose first line names the columns that are read; None where it does not."""
     choices = [task.choices] if isinstance(task.choices, str) else list(task.choices or ())
-    wanted = {*columns_in(task.inputs), *choices * (task.predicts == "choice")}
+    wanted = {*columns_in(task.inputs), *choices * (task.predicts == "choice")} - {*task.optional}
     if task.separator not in (None, " ") and wanted <= set(_cells(begin, 0, task.separator, task.quotes)):
         return {}
     dialect = dialect_of(begin, _usual(path), wanted)

@@ -65,4 +65,4 @@ def example_of(network: FineTuned) -> list[dict[str, Any]]:
         row[task.choices] = ["one", "another"]
     elif network.shape.head == "choice":
         row |= {name: f"choice {number}" for number, name in enumerate(task.choices or (), 1)}
-    return [row, dict(row)]
+    return [row, {**row, **dict.fromkeys(task.optional)}]

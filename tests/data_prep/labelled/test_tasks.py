@@ -86,6 +86,18 @@ def test_two_inputs_and_templates_with_columns_inside_of_columns(load: Load) -> 
     assert (example.text, example.text_pair, example.id) == ("He saw her.", "her: {a b}", "7")
 
 
+def test_a_second_text_may_be_missing_where_the_task_says_so(load: Load) -> None:
+    rows = [{"a": "x", "b": 0, "label": 1}, {"a": "y", "b": " ", "label": 0}, {"a": "z", "label": 1}]
+    rows += [{"a": "w", "b": None, "label": 0}]
+    settings: dict[str, Any] = {"train": "a.json", "validation": "a.json", "inputs": ["a", "b"]}
+    data = load({"a.json": rows}, **settings, optional=["b"])
+    assert [example.text_pair for example in data.splits["train"]] == ["0", None, None, None]
+    with pytest.raises(UserError, match=r"'b' is \" \"; expected text"):
+        load({"a.json": rows}, **settings)
+    with pytest.raises(UserError, match="optional: a; a row may do without its second text alone, here b"):
+        load({"a.json": rows}, **settings, optional=["a"])
+
+
 def test_scores(load: Load) -> None:
     data = load(
         {"a.tsv": "a\tb\tscore\nx\ty\t4.750\nx\tz\t0\n"},

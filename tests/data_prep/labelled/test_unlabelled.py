@@ -36,6 +36,15 @@ def read(task: Any, path: Path, content: str, columns: list[str] | None = None) 
     return examples, reading.remarks()
 
 
+@pytest.mark.parametrize(("content", "second"), [("text,text_pair\na b,c\nd,\n", "c"), ("text\na b\nd\n", None)])
+def test_second_texts_may_be_missing_as_in_a_file_that_was_learned_from(
+    content: str, second: str | None, tmp_path: Path
+) -> None:
+    reads = LabelledConfig(path="rows.csv").reads("class", in_pairs=True)
+    examples, _ = read(task_of(reads, "predict"), tmp_path / "a.csv", content)
+    assert [(example.text, example.text_pair) for example in examples] == [("a b", second), ("d", None)]
+
+
 @pytest.mark.parametrize(
     ("suite", "name", "file", "content", "remark"),
     [

@@ -41,6 +41,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (Shape("class", ("no", "yes")), {"inputs": ["s"], "id": "n", "language": "l"}, {"s": "a b"}, {"text": "a b"}),
         (Shape("class", ("no", "yes")), {"inputs": ["{s}: {t}"]}, {"s": "a", "t": "b"}, {"text": "a: b"}),
         (Shape("score"), {"inputs": ["s", "t"]}, {"s": "a", "t": "b c"}, {"text": "a", "text_pair": "b c"}),
+        (Shape("score"), {"inputs": ["s", "t"], "optional": ["t"]}, {"s": "a", "t": None}, {"text": "a"}),
         (Shape("tags", ("O", "X")), {"layout": "tokens"}, {"words": ["a", "b"]}, {"words": ("a", "b")}),
         (
             Shape("choice"),
