@@ -35,14 +35,20 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
     one = task.model_copy(update={"predict": [Part(path=str(path))]})
     if columns is not None:
         one = one.model_copy(update={"columns": list(columns)})
+    is_records = path.name.endswith(table.FORMATS) and not table.is_separated(path)
+    if task.layout == "tokens" and is_records:
+        words, head = task.inputs or (task.columns or [tokens.WORDS])[:1], task.predicts
+        of_table = {"layout": "table", "head": head, "inputs": words, "columns": [], "separator": None}
+        return one.model_copy(update=of_table)
     if task.layout == "tokens":
         return one if columns is not None else _narrower(one, path, len(tokens.columns_of(path)), reading)
     if task.layout != "table":
         return one
-    has_format = path.name.endswith(table.FORMATS)
-    if has_format and not table.is_separated(path):
+    if is_records:
         return one.model_copy(update={"columns": [], "separator": None})
-    if not has_format and task.separator is None:  # such as .txt: lines, if somebody names their columns
+    if (
+        not path.name.endswith(table.FORMATS) and task.separator is None
+    ):  # such as .txt: lines, if somebody names their columns
         if not columns:
             known = ", ".join((*table.FORMATS, *(kind_of(task.kind).file_suffixes if task.kind != TEXT else ())))
             raise UserError(
@@ -63,7 +69,14 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
             f"{path}: {' and '.join(one.columns)} stand between blanks, and nothing tells whether its lines begin with "
             f"{one.label}; name its columns: --columns {others}, or --columns {','.join(one.columns)}."
         )
-    return _narrower(one, path, len(_cells(begin, 0, delimiter, one.quotes)), reading)
+    cells = _cells(begin, 0, delimiter, one.quotes)
+    if cells and {cell.casefold() for cell in cells} <= {name.casefold() for name in one.columns}:
+        names = ",".join(cells)
+        raise UserError(
+            f"{path}: its first line, {names}, looks like a header, though not by the names that were learned from, "
+            f"{','.join(one.columns)}; write these there, or leave the line out."
+        )
+    return _narrower(one, path, len(cells), reading)
 
 
 def _of_files(task: TaskFile, path: Path) -> TaskFile:

@@ -118,11 +118,13 @@ def _writing(path: Path, suffix: str, batches: Iterator[list[dict[str, Any]]]) -
 
 
 def _texts(answer: Any) -> list[str]:
-    """An answer as texts: one, or that of each word."""
-    return [str(each) for each in (answer if isinstance(answer, list) else [answer])]
+    """An answer as texts: one, that of each word, or none."""
+    return [] if answer is None else [str(each) for each in (answer if isinstance(answer, list) else [answer])]
 
 
 def _answer(answer: Any) -> str:
+    if answer is None:
+        return "(no answer)"
     if isinstance(answer, list):
         return " ".join(answer)
     return f"{answer:.4g}" if isinstance(answer, float) else str(answer)

@@ -23,6 +23,7 @@ from data_prep.labelled.rows import Asked, Reading, Row
 from data_prep.sources.records import Lines, not_encoded
 from data_prep.sources.separated import TAB, not_utf8_in
 
+WORDS = "words"  # the column with the words of a table's rows, where nothing names it
 CONLL_U = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _DOCUMENT = "-DOCSTART-"
 _SEVERAL = "tokens of several words (1-2), of which only the words are read"

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_prep.labelled.layouts import squad
+from data_prep.labelled.layouts import squad, tokens
 from data_prep.labelled.loading import examples_of
 from data_prep.labelled.task import TaskFile, columns_in, task_of
 from pipeline.downstream.counted import said
 from pipeline.downstream.fine_tune.exported import FineTuned
 
 _log = logging.getLogger(__name__)
-WORDS = "words"  # the column of tagged words, where it had no name
 
 
 def answers(network: FineTuned, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -50,7 +49,7 @@ def task_of_rows(network: FineTuned) -> TaskFile:
     """How rows are laid out that stand in no file, as settings of a task file."""
     given = {name: value for name, value in network.reads.items() if value is not None}
     task = task_of(given, "the task of the network")
-    inputs = task.inputs or list(squad.COLUMNS if task.layout == "squad" else (task.columns or [WORDS])[:1])
+    inputs = task.inputs or list(squad.COLUMNS if task.layout == "squad" else (task.columns or [tokens.WORDS])[:1])
     return task.model_copy(update={"inputs": inputs, "layout": "table", "id": "", "language": ""})
 
 

@@ -10,6 +10,7 @@ that of position 0, [CLS], minimised over windows (Devlin et al. 2019, section 4
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,9 +48,14 @@ class Prediction:
     null_score: float
 
     def answers(self) -> Iterator[Answer]:
-        """The n best answers, best first, stripped of spaces; of equal texts only the best."""
+        """The n best answers, best first, stripped of spaces; of equal texts only the best.
+
+        Marks of the last character belong to it, though a tokenizer that strips accents has none of them in its token.
+        """
         seen: set[str] = set()
         for score, (start, end) in zip(self.scores.tolist(), self.characters.tolist(), strict=True):
+            while end < len(self.context) and unicodedata.category(self.context[end]).startswith("M"):
+                end += 1
             text = self.context[start:end]
             stripped = text.strip()
             if stripped and stripped not in seen:

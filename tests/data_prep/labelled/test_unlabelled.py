@@ -107,6 +107,17 @@ def test_words_without_tags(tmp_path: Path) -> None:
     for content in ("It PRP B-NP\nis VBZ B-VP\n", "It PRP\nis VBZ\n", "It\nis\n"):
         examples, _ = read(conll, tmp_path / "a.txt", content)
         assert [example.words for example in examples] == [("It", "is")]
+    examples, remarks = read(conll, tmp_path / "a.jsonl", '{"word": ["It", "is"], "pos": ["PRP", "VBZ"]}\n')
+    assert [example.words for example in examples] == [("It", "is")] and not remarks
+    with pytest.raises(UserError, match=r"a\.jsonl line 1: has no 'word', .* it has text"):
+        read(conll, tmp_path / "a.jsonl", '{"text": "It is"}\n')
+
+
+@pytest.mark.parametrize("content", ["Label\tText\n1\ta b\n", "TEXT\na b\n"])
+def test_a_header_in_other_letters_is_not_answered_as_a_row(content: str, tmp_path: Path) -> None:
+    given = task_of({"inputs": ["text"], "columns": ["label", "text"]}, "task")
+    with pytest.raises(UserError, match=r"first line, (Label,Text|TEXT), looks like a header, .* label,text; write"):
+        read(given, tmp_path / "a.tsv", content)
 
 
 def test_a_column_that_names_the_language_may_be_missing_and_other_columns_may_not(tmp_path: Path) -> None:

@@ -155,3 +155,9 @@ def test_networks_are_found_by_run_and_job(network: Path, tmp_path: Path, monkey
     (tmp_path / "two" / "fine-tuned" / "task.json").write_text("{}")
     with pytest.raises(UserError, match="holds no fine-tuned network"):
         exported.open_fine_tuned(tmp_path / "two" / "fine-tuned")
+
+
+def test_a_row_without_an_answer_has_no_text() -> None:
+    assert (
+        predict._texts(None) == [] and predict._texts("None") == ["None"] and predict._texts(["O", "X"]) == ["O", "X"]
+    )

@@ -140,6 +140,19 @@ def test_a_context_without_text_has_no_answer() -> None:
     assert blank.text == "a" and blank.best is not None and blank.best.start == 1, "a space is no answer"
 
 
+@pytest.mark.parametrize(
+    ("context", "end", "answer"),
+    [
+        ("a cafe\u0301 here", 6, "cafe\u0301"),
+        ("a \u0915\u0939\u093e\u0901 b", 4, "\u0915\u0939\u093e\u0901"),
+        ("a cafe.", 6, "cafe"),
+    ],
+)
+def test_an_answer_has_the_marks_of_its_last_character(context: str, end: int, answer: str) -> None:
+    """Though tokens of a tokenizer that strips accents end before them."""
+    assert Prediction(context, np.array([1.0]), np.array([[2, end]]), 0.0).text == answer
+
+
 def test_scores_that_are_no_numbers_are_refused() -> None:
     questions, contexts = Ragged.from_rows([[1]], np.uint32), Ragged.from_rows([[5, 6]], np.uint32)
     offsets = Ragged.from_rows([[(0, 1), (1, 2)]], np.int64)
