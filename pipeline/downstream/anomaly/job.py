@@ -22,7 +22,8 @@ from pydantic import Field
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.none import NoneConfig
 from data_prep.settings import Settings
-from pipeline.downstream.config import SLUG, JobConfig, Problem, kind_problems, training_settings
+from pipeline.downstream.config import JobConfig, Problem, kind_problems, training_settings
+from pipeline.slug import SLUG
 from training.config import NetworkConfig, ObjectiveConfig
 
 if TYPE_CHECKING:
