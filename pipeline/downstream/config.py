@@ -57,7 +57,7 @@ def split_problems(sources: Sequence[SourceConfig], field: str) -> Iterator[Prob
             )
 
 
-def length_problems(recipe: Any, job: Any, length: int | None) -> Iterator[Problem]:
+def length_problems(recipe: Any, length: int | None) -> Iterator[Problem]:
     """A problem if the recipe's network has too few positions for rows of the job's length."""
     if length is None or recipe.network is None:
         return

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.show.summary import summarise
-from pipeline.home import Home
 from pipeline.reports.report import Report, Table, write
 from pipeline.runs import Run, StageRecord
 
@@ -24,7 +23,7 @@ def test_a_run_that_pretrains_nothing_names_its_network(tmp_path: Path) -> None:
     run = Run("finetune-1", "finetune", "tiny")
     run.stages = {name: StageRecord(f"{name}-1", str(folder), False, 1.0) for name, folder in folders.items()}
     console = Console(width=120, record=True)
-    summarise(Home(tmp_path / "home"), run, console)
+    summarise(run, console)
     said = console.export_text()
     assert "Network: bert, 1,234 parameters" in said and "It is good." in said and "sesame inspect" not in said
     assert str(folders["init"] / "model") in said and "more labels and repetitions" in said
