@@ -236,7 +236,7 @@ def _run(recipe: Experiment, asked: tuple[str, str | None, Sequence[str]], as_js
     else:
         from flows.show.summary import summarise
 
-        summarise(home, record, console)
+        summarise(record, console)
 
 
 def list_runs() -> None:

@@ -22,9 +22,9 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.fingerprint import digest
+from pipeline.slug import SLUG
 from training.config import PlacementConfig
 
-_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _NOWHERE = Path(os.devnull)  # nothing can be written below it: using it before the store has set it fails
 
 
@@ -79,7 +79,7 @@ class Stage:
     run: Callable[[dict[str, Any], dict[str, Artifact], Path, Context], dict[str, Any]]
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not re.fullmatch(SLUG, self.name):
             raise ValueError(f"stage name {self.name!r}: lower-case words joined by hyphens are allowed")
 
     def key(self, config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> str:

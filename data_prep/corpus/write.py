@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import pyarrow as pa
 
 from data_prep.arrow import pc
 from data_prep.corpus.decide import ROWS_IN_MEMORY, ArrayDecision
-from data_prep.corpus.documents import REJECT_SCHEMA, SPLITS
+from data_prep.corpus.documents import REJECT_SCHEMA
 from data_prep.corpus.draft import Writing
+from data_prep.corpus.split_files import cut
 from data_prep.corpus.unit import REJECTS, batches_of
 from data_prep.sealed import digest, mapped
 
@@ -23,25 +23,12 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
     """Copy a unit's rows, in order, into one file per split; returns the summary of each file."""
     summaries: dict[str, dict[str, Any]] = {}
     labels: dict[str, Counter[str | None]] = {}
-    start = 0
-    with ExitStack() as stack:
-        writers: dict[str, pa.RecordBatchFileWriter] = {}
-        for batch in batches_of(job.folder / "rows.arrow"):
-            split_of = job.split_of[start : start + batch.num_rows]
-            start += batch.num_rows
-            for code, split in enumerate(SPLITS):
-                chosen = batch.filter(pa.array(split_of == code))
-                if not chosen.num_rows:
-                    continue
-                if split not in writers:
-                    (job.out / split).mkdir(exist_ok=True)
-                    sink = pa.ipc.new_file(str(job.out / split / job.file), chosen.schema)
-                    writers[split] = stack.enter_context(sink)
-                    summaries[split], labels[split] = {"file": f"{split}/{job.file}", "rows": 0}, Counter()
-                writers[split].write_batch(chosen)
-                summaries[split]["rows"] += chosen.num_rows
-                for entry in pc.value_counts(chosen["label"]).to_pylist():
-                    labels[split][entry["values"]] += entry["counts"]
+    for split, rows in cut(job, batches_of(job.folder / "rows.arrow")):
+        entry = summaries.setdefault(split, {"file": f"{split}/{job.file}", "rows": 0})
+        entry["rows"] += rows.num_rows
+        counted = labels.setdefault(split, Counter())
+        for label in pc.value_counts(rows["label"]).to_pylist():
+            counted[label["values"]] += label["counts"]
     for split, entry in summaries.items():
         entry["digest"] = digest(mapped(job.out / entry["file"]))
         entry["labels"] = {label: labels[split][label] for label in sorted(filter(None, labels[split]))}

@@ -30,8 +30,16 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets, ends_of_text
-from data_prep.errors import UserError
+from data_prep.corruptions.base import (
+    Corruption,
+    CorruptionConfig,
+    Counts,
+    Needs,
+    Piece,
+    Targets,
+    check_rows,
+    ends_of_text,
+)
 from data_prep.rng import Draws, key
 from data_prep.settings import Belongs
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, runs
@@ -149,17 +157,9 @@ class Bart(Corruption):
         return [Piece("x", x, np.empty(0, np.int64)), Piece("x′", seen, places)]
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
-        """See `Corruption`; `input` becomes `target_tokens`. UserError if a column that it needs is missing."""
-        if "seen" in rows:
-            raise ValueError("these rows are corrupted already")
+        """See `Corruption`; `input` becomes `target_tokens`."""
+        check_rows(rows, self.config, draws)
         tokens = ragged(rows, "input")
-        if len(draws) != len(tokens):
-            raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
-        if "sequence" in rows:
-            raise ValueError("BART's noise is of rows of one sequence each")
-        for name in self.config.needs.columns:
-            if name not in rows:
-                raise UserError(f"BART's noise needs rows with {name}, and these have none: prepare the data again")
         if len(tokens) and tokens.lengths.max() > LONGEST:
             raise ValueError(f"a row of {tokens.lengths.max()} tokens is longer than {LONGEST}")
         needed = {name: ragged(rows, name) for name in self.reads}

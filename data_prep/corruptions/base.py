@@ -9,12 +9,14 @@ alone, before there is a tokenizer.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from data_prep.errors import UserError
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials
 
@@ -28,7 +30,7 @@ class Needs:
     specials: required roles of `Specials`. sentinels: required number. columns: required columns besides `input`.
     ends: whether a special token must follow the text of a row, so that who predicts all of it can say where it ends.
     bare: whether there must be no special tokens around it, as all tokens of a row are taken for text.
-    single: whether a row must be one text, as special tokens within it are taken for text.
+    single: whether a row must be one text, neither a pair nor several sequences.
     """
 
     specials: tuple[str, ...] = ()
@@ -142,8 +144,33 @@ class Corruption(ABC):
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
         """Corrupt a batch, not in place. draws: one sample per row.
 
-        Raises ValueError if rows are already corrupted or the numbers of rows and draws differ.
+        Raises what `check_rows` raises.
         """
+
+
+def check_rows(rows: Rows, config: CorruptionConfig, draws: Draws) -> None:
+    """Whether a corruption can be applied to rows.
+
+    Raises ValueError if they are corrupted already, if the numbers of rows and draws differ or if rows have several
+    sequences and must have one, UserError if a column that it needs is missing.
+    """
+    check_untouched(rows, config.writes, draws)
+    if config.needs.single and "sequence" in rows:
+        raise ValueError(f"the corruption {config.kind} is of rows of one sequence each")
+    for name in config.needs.columns:
+        if name not in rows:
+            raise UserError(
+                f"the corruption {config.kind} with these settings needs rows with {name}, and these have none: "
+                "prepare the data again, or change the corruption"
+            )
+
+
+def check_untouched(rows: Rows, writes: Collection[str], draws: Draws) -> None:
+    """ValueError if rows have a column of `writes`, or if the numbers of rows and draws differ."""
+    if not rows.keys().isdisjoint(writes):
+        raise ValueError("these rows are corrupted already")
+    if len(draws) != len(rows["input"]):
+        raise ValueError(f"{len(rows['input'])} rows need as many samples, not {len(draws)}")
 
 
 def ends_of_text(tokens: Ragged, specials: Specials) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
+from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets, check_rows
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials, ragged
 
@@ -73,11 +73,8 @@ class MaskedFrames(Corruption):
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
         """rows: `input` Ragged [N, bands]. Adds `seen` and `target_positions` Ragged uint16, ascending."""
-        if "seen" in rows:
-            raise ValueError("these rows have hidden frames already")
+        check_rows(rows, self.config, draws)
         clean = ragged(rows, "input")
-        if len(draws) != len(clean):
-            raise ValueError(f"{len(clean)} rows need as many samples, not {len(draws)}")
         values, places = clean.values.copy(), []
         how = draws.uniform(HOW)
         for row, n in enumerate(clean.lengths.tolist()):

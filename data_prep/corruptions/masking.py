@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
-from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets
-from data_prep.errors import UserError
+from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets, check_rows
 from data_prep.rng import Draws
 from data_prep.settings import changed_default
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, take
@@ -94,8 +93,7 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     Targets are Ragged, with ascending positions. Other columns are passed through; nothing changes in
     place.
 
-    Raises ValueError if rows are already corrupted or longer than 65,536 tokens, UserError if they lack
-    the column of a unit.
+    Raises what `check_rows` raises, and ValueError if rows are longer than 65,536 tokens.
     """
     tokens = checked(rows, config, draws)
     row, position = tokens.row_index(), tokens.positions()
@@ -135,18 +133,8 @@ def hidden(rows: Rows, index: np.ndarray, seen: np.ndarray) -> Rows:
 
 def checked(rows: Rows, config: CorruptionConfig, draws: Draws) -> Ragged:
     """The tokens x of rows that are to be corrupted; for what it raises see `corrupt`."""
-    if "seen" in rows:
-        raise ValueError("these rows are corrupted already")
+    check_rows(rows, config, draws)
     tokens = ragged(rows, "input")
-    if len(draws) != len(tokens):
-        raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
-    for name in config.needs.columns:
-        if name not in rows:
-            units = {"word_start": "word", "unit": "phrase"}.get(name, name)
-            raise UserError(
-                f"masking whole {units}s needs rows with {name}, and these have none: "
-                "prepare the data again, or set unit to token"
-            )
     if len(tokens) and tokens.lengths.max() > CHUNK:
         raise ValueError(f"a row of {tokens.lengths.max()} tokens is longer than {CHUNK}")
     return tokens

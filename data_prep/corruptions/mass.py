@@ -70,8 +70,6 @@ class Mass(Sparse):
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
         tokens, config = checked(rows, self.config, draws), self.config
-        if "sequence" in rows:
-            raise ValueError("MASS is of rows of one sequence each")
         front, back = ends_of_text(tokens, self.specials)
         length = tokens.lengths - front - back
         count = config.sizes(length)

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
+from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets, check_rows
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows, Specials
 
@@ -56,13 +56,10 @@ def add_noise(rows: Rows, config: NoiseConfig, draws: Draws) -> Rows:
     """The rows with `seen` float32 [R, …] added, in the shape of `input`.
 
     rows: `input` [R, …], float32, or uint8 for images. draws: one sample per row. Other columns are passed through;
-    nothing changes in place. Raises ValueError if rows already have noise or the numbers of rows and draws differ.
+    nothing changes in place. Raises what `check_rows` raises.
     """
-    if "seen" in rows:
-        raise ValueError("these rows have noise already")
+    check_rows(rows, config, draws)
     clean = np.asarray(rows["input"])
-    if len(draws) != len(clean):
-        raise ValueError(f"{len(clean)} rows need as many samples, not {len(draws)}")
     seen = scaled(clean)
     if seen is clean:
         seen = clean.copy()

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import Field
 
-from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets
+from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets, check_rows
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, runs, take
 
@@ -42,7 +42,7 @@ class SpansConfig(CorruptionConfig):
 
     @property
     def needs(self) -> Needs:
-        return Needs(specials=("eos",), sentinels=1, bare=True)
+        return Needs(specials=("eos",), sentinels=1, bare=True, single=True)
 
     def sizes(self, length: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of noise tokens and of spans in rows of `length` tokens; int64, in the shape of `length`."""
@@ -84,13 +84,8 @@ class Spans(Corruption):
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
         """See `Corruption`; `input` is removed. UserError if a row has more spans than there are sentinels."""
-        if "seen" in rows:
-            raise ValueError("these rows are corrupted already")
+        check_rows(rows, self.config, draws)
         tokens = ragged(rows, "input")
-        if len(draws) != len(tokens):
-            raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
-        if "sequence" in rows:
-            raise ValueError("spans are of rows of one sequence each")
         noise, spans = self.config.sizes(tokens.lengths)
         ids = self._sentinels(int(spans.max(initial=0)))
         text_lengths = _segments(tokens.lengths - noise, spans, draws, TEXT)

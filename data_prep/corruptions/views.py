@@ -23,7 +23,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
+from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets, check_rows
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows, Specials
 
@@ -102,13 +102,10 @@ class Views(Corruption):
         return [Piece("x", np.asarray(rows["input"])[row], nothing), *named]
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
-        if "view_box" in rows:
-            raise ValueError("these rows have views already")
+        check_rows(rows, self.config, draws)
         images = np.asarray(rows["input"])
         if images.ndim != 4:
             raise ValueError(f"views are of images [rows, channels, height, width], not {images.shape}")
-        if len(draws) != len(images):
-            raise ValueError(f"{len(images)} rows need as many samples, not {len(draws)}")
         config = self.config
         jittered = _uniform(draws, JITTERED) < config.jitter
         blurred = _uniform(draws, BLURRED) < config.blur

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_prep.corruptions.base import check_untouched
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
 
@@ -48,15 +49,12 @@ def augment(rows: Rows, config: AugmentConfig, draws: Draws) -> Rows:
     """The rows with an augmented `input`, of the same type and shape: images [R, C, H, W], uint8 or float32.
 
     draws: one sample per row. Other columns are passed through; nothing changes in place. Raises ValueError if rows are
-    not images or already have noise, or if the numbers of rows and draws differ.
+    not images or corrupted already, or if the numbers of rows and draws differ.
     """
+    check_untouched(rows, ("seen",), draws)
     images = np.asarray(rows["input"])
     if images.ndim != 4:
         raise ValueError(f"images are [rows, channels, height, width], not {images.shape}")
-    if "seen" in rows:
-        raise ValueError("these rows have noise already; augment them before")
-    if len(draws) != len(images):
-        raise ValueError(f"{len(images)} rows need as many samples, not {len(draws)}")
     if not config.changes:
         return rows
     augmented = np.empty_like(images)

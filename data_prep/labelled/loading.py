@@ -124,12 +124,12 @@ def _read(
                 row.fields.update(part.fields)
             if isinstance(row, UserError):
                 yield row
-            elif all(_is_asked(row, name, part.only[name], task) for name in part.only):
+            elif all(_is_asked(row, name, part.only[name]) for name in part.only):
                 begin = row.folder if row.folder != Path() else path if path.is_dir() else path.parent
                 yield row._replace(place=shown + row.place[len(path.name) :], folder=begin)
 
 
-def _is_asked(row: Row, name: str, values: str | list[str], task: TaskFile) -> bool:
+def _is_asked(row: Row, name: str, values: str | list[str]) -> bool:
     value = str(value_of(row, name, "only"))
     return value in values if isinstance(values, list) else value == values
 

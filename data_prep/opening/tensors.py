@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from data_prep.opening.files import UnfitError, inside, plain, read_json
 
-INDEX = ".index.json"  # of weights in several files
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"  # of one file; of several
 
 
 class Entry(NamedTuple):
@@ -52,13 +52,13 @@ def header(path: Path) -> dict[str, Entry]:
         return {name: Entry(piece.get_dtype(), tuple(piece.get_shape())) for name, piece in pieces.items()}
 
 
-def header_of_folder(folder: Path, name: str = "model.safetensors") -> dict[str, Entry]:
+def header_of_folder(folder: Path) -> dict[str, Entry]:
     """What the weights of a folder hold: of the file, or of several that its index names. UnfitError as above."""
-    if (folder / name).exists() or not (folder / f"{name}{INDEX}").exists():
-        return header(inside(folder, name))
-    files = read_json(folder / f"{name}{INDEX}").get("weight_map")
+    if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
+        return header(inside(folder, WEIGHTS))
+    files = read_json(folder / INDEX).get("weight_map")
     if not isinstance(files, Mapping):
-        raise UnfitError(f"{name}{INDEX} names no files")
+        raise UnfitError(f"{INDEX} names no files")
     return {
         key: entry
         for part in sorted(set(map(str, files.values())))

@@ -34,11 +34,11 @@ _UNFINISHED, _UNFINISHED_SECONDS = ".fetched-", 3600.0
 _KEPT = 0.9  # share of a full cache that is kept when it is tidied
 
 
-def open_shards(folder: str | Path, cache: Path, limit: int = CACHE_BYTES, artifact: str = "") -> Shards:
+def open_shards(folder: str | Path, cache: Path, limit: int = CACHE_BYTES) -> Shards:
     """Open shards in a local folder or at a URI of `pyarrow.fs`, which are cached in `cache`, up to `limit` bytes."""
     if is_remote(str(folder)):
-        return RemoteShards(str(folder), Cache(cache, limit), artifact)
-    return Shards(local_path(str(folder)), artifact)
+        return RemoteShards(str(folder), Cache(cache, limit))
+    return Shards(local_path(str(folder)))
 
 
 class Cache:
@@ -89,13 +89,13 @@ class Cache:
 class RemoteShards(Shards):
     """Like `Shards`, for a folder at `uri`."""
 
-    def __init__(self, uri: str, cache: Cache, artifact: str = "") -> None:
+    def __init__(self, uri: str, cache: Cache) -> None:
         self.uri, self.cache = uri, cache
         self._schemas: dict[int, pa.Schema] = {}
-        super().__init__(Path(), artifact or shown(uri))
+        super().__init__(Path(), shown(uri))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteShards, (self.uri, self.cache, self.artifact)
+        return RemoteShards, (self.uri, self.cache)
 
     def read(self, index: ArrayLike) -> Rows:
         """As `Shards.read`; missing batches are fetched concurrently."""

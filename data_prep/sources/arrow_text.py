@@ -10,35 +10,38 @@ import pyarrow as pa
 
 def plain_values(column: pa.Array) -> list[Any]:
     """The values of a column; bytes of text that are not UTF-8 become surrogates. ArrowInvalid if it is damaged."""
-    try:
-        column.validate(full=True)  # checks offsets and UTF-8, since files may be damaged
+    raw = _undecoded(column)
+    if raw is None:
         return column.to_pylist()
-    except pa.ArrowInvalid:
-        raw = as_binary(column)
-        if raw is None:
-            raise
-        raw.validate(full=True)
-        return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw.to_pylist()]
+    return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw.to_pylist()]
 
 
 def not_utf8(column: pa.Array) -> np.ndarray:
     """bool [R]: which values of a column are text that is not UTF-8. ArrowInvalid if it is damaged otherwise."""
-    try:
-        column.validate(full=True)
+    raw = _undecoded(column)
+    if raw is None:
         return np.zeros(len(column), bool)
+    return np.array([value is not None and not _is_utf8(value) for value in raw.to_pylist()], bool)
+
+
+def _undecoded(column: pa.Array) -> pa.Array | None:
+    """A column of text that is not all UTF-8 as bytes; None for any other. ArrowInvalid if it is damaged otherwise."""
+    try:
+        column.validate(full=True)  # checks offsets and UTF-8, since files may be damaged
     except pa.ArrowInvalid:
-        raw = as_binary(column)
+        raw = _as_binary(column)
         if raw is None:
             raise
         raw.validate(full=True)
-        return np.array([value is not None and not _is_utf8(value) for value in raw.to_pylist()], bool)
+        return raw
+    return None
 
 
-def as_binary(column: pa.Array) -> pa.Array | None:
+def _as_binary(column: pa.Array) -> pa.Array | None:
     """A column of text as bytes, which need not be UTF-8; None for other columns. ArrowInvalid if it is damaged."""
     column.validate()  # lengths and sizes, before anything is looked up by them
     if pa.types.is_dictionary(column.type):
-        values = as_binary(column.dictionary)
+        values = _as_binary(column.dictionary)
         if values is None:
             return None
         values.validate(full=True)  # wrong offsets would be followed beyond its memory

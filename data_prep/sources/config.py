@@ -54,7 +54,13 @@ class SourceConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    package: str | None = Field(default=None, examples=list(packages.PACKAGES))
+    package: str | None = Field(
+        default=None,
+        examples=list(packages.PACKAGES),
+        json_schema_extra={
+            "about": {name: f"{each.description}; {each.homepage}" for name, each in packages.PACKAGES.items()}
+        },
+    )
     """Name of a registered package."""
     path: str | None = None
     """A file, a folder (read recursively, by name) or a glob; `~` is the home folder; also `s3://bucket/…`, `gs://…`."""

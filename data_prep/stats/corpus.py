@@ -98,13 +98,13 @@ def of_documents(files: Sequence[Path], documents: int, max_bytes: int = MOST_BY
     }
 
 
-def of_rejects(path: Path, max_rejects: int = MOST_REJECTS) -> RejectCounts:
+def of_rejects(path: Path) -> RejectCounts:
     """Statistics of the rejected rows of a corpus, from its `rejects.arrow`."""
     counts: Counter[tuple[str, str]] = Counter()
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     read = 0
     # Batches have up to 1024 rows; choose as many as needed, evenly spaced.
-    chosen = evenly(reader.num_record_batches, max(1, max_rejects >> 10), "rejects")
+    chosen = evenly(reader.num_record_batches, max(1, MOST_REJECTS >> 10), "rejects")
     for number in chosen:
         batch = reader.get_batch(number)
         read += batch.num_rows

@@ -41,13 +41,7 @@ def show_examples(examples: Sequence[Example], console: Console) -> None:
     for layout, alike in groupby(examples, _layout):
         layout(list(alike), console)
     if console.color_system is not None and not console.no_color and any(map(_has_targets, examples)):
-        legend: list[tuple[str, Mark]] = [
-            ("target", "target"),
-            ("masked", "masked"),
-            ("random", "random"),
-            ("kept", "kept"),
-        ]
-        console.print(Text(" · ").join(Text(word, STYLES[mark]) for word, mark in legend))
+        console.print(Text(" · ").join(Text(fate, STYLES[fate]) for fate in FATES))
 
 
 def _has_targets(example: Example) -> bool:

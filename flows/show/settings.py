@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from flows.exit_codes import usage
@@ -15,6 +15,12 @@ def show(path: str) -> None:
     with usage():
         lines = reference.lines(path)
     table = Table("setting", "allowed", "default", "", box=None, header_style="bold", pad_edge=False)
+    names = Table.grid("", Column(overflow="fold"), padding=(0, 2, 0, 0))  # that the setting can have
     for line in lines:
-        table.add_row(Text(line.name, "bold cyan"), line.allowed, line.default, line.about)
-    new_console().print(table)
+        if line.allowed:
+            table.add_row(Text(line.name, "bold cyan"), line.allowed, line.default, line.about)
+        else:
+            names.add_row(Text(line.name, "bold cyan"), line.about)
+    console = new_console()
+    console.print(table)
+    console.print(names)

@@ -228,6 +228,8 @@ def _show_documents(console: Console, split: str, counts: DocumentCounts) -> Non
         console.print(Text(f"counted in {percent(counts['read']['share'])} of {split}, evenly spaced", "dim"))
     _heading(console, f"Document lengths in {split}", "characters")
     _lengths(console, counts["document_lengths"])
+    _heading(console, f"Document lengths in {split}", "sentences")
+    _lengths(console, counts["document_sentences"])
     _heading(console, f"Sentence lengths in {split}", "characters")
     _lengths(console, counts["sentence_lengths"])
     _heading(console, f"Characters by source in {split}", f"{len(counts['sources']):,} in all")

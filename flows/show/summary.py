@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.gate import DETECTOR, FINE_TUNED
-from pipeline.home import Home
 from pipeline.recipe.load import recipes
 from pipeline.reports.report import Report, of_values, read
 from pipeline.reports.report import Table as ReportTable
@@ -23,7 +22,7 @@ from training.monitor import names
 MOST_REFUSED = 3
 
 
-def summarise(home: Home, run: Run, console: Console) -> None:
+def summarise(run: Run, console: Console) -> None:
     """Print the outcome of a finished run; nothing if it has no report."""
     stage = run.stages.get("report")
     if stage is None:

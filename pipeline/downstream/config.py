@@ -9,10 +9,10 @@ from pydantic import Field
 
 from data_prep.settings import Settings
 from data_prep.sources.config import SourceConfig
+from pipeline.slug import SLUG
 from pipeline.training_settings import training_settings as of_training
 from training.models.text.architectures import architecture_of, default_setting
 
-SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 Problem = tuple[str, str]
 """(path, what is wrong there); see `pipeline.downstream`."""
 FEWEST_POSITIONS = 510  # of networks whose recipe does not say
@@ -57,7 +57,7 @@ def split_problems(sources: Sequence[SourceConfig], field: str) -> Iterator[Prob
             )
 
 
-def length_problems(recipe: Any, job: Any, length: int | None) -> Iterator[Problem]:
+def length_problems(recipe: Any, length: int | None) -> Iterator[Problem]:
     """A problem if the recipe's network has too few positions for rows of the job's length."""
     if length is None or recipe.network is None:
         return

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 BATCH = 1024
+TEMPERATURE = 0.1  # of the votes of nearest neighbours
 
 
-def knn_accuracy(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, k: int = 200, temperature: float = 0.1
-) -> float:
-    """Accuracy of a vote of the k most similar training rows, each with weight exp(cosine / temperature).
+def knn_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, k: int = 200) -> float:
+    """Accuracy of a vote of the k most similar training rows, each with weight exp(cosine / TEMPERATURE).
 
     train [N, D] and test [M, D] features, labels [N] and truth [M] from 0 (Wu et al. 2018, section 3.4).
     """
@@ -21,7 +20,7 @@ def knn_accuracy(
     for start in range(0, len(test), BATCH):
         cosine = test[start : start + BATCH] @ train.T
         near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        weights = np.exp((np.take_along_axis(cosine, near, 1) - 1) / temperature)
+        weights = np.exp((np.take_along_axis(cosine, near, 1) - 1) / TEMPERATURE)
         votes = np.zeros((len(near), votes_of))
         np.add.at(votes, (np.arange(len(near))[:, None], labels[near]), weights)
         right += int((votes.argmax(1) == truth[start : start + BATCH]).sum())

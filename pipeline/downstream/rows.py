@@ -1,8 +1,8 @@
-"""Helpers of jobs on arrays: reading a split, batches, projection to a plane, mean ± spread."""
+"""Helpers of jobs on arrays: reading a split, batches, projection to a plane."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -41,9 +41,3 @@ def plane(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 def are_classes(*labels: np.ndarray) -> bool:
     """Whether all rows have labels, of more than one class."""
     return all((classes >= 0).all() for classes in labels) and len(np.unique(labels[0])) > 1
-
-
-def mean_and_spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
-    """Mean ± sample standard deviation."""
-    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"

@@ -12,7 +12,7 @@ from pipeline import downstream
 from pipeline.downstream.model_names import OWN
 from pipeline.gate import ENCODER
 from pipeline.recipe import start, suite
-from pipeline.recipe.slug import SLUG
+from pipeline.slug import SLUG
 from training import objectives
 from training.config import UNDIVIDED, PlacementConfig, placement_problems
 from training.models.experts import config as experts

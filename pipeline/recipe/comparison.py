@@ -31,7 +31,7 @@ from pipeline.flatten import flatten
 from pipeline.recipe import errors, parse
 from pipeline.recipe.load import ARMS, COMPARISONS, SET, Layer, lay, load, origin_of, packaged, read
 from pipeline.recipe.recipe import Experiment
-from pipeline.recipe.slug import SLUG
+from pipeline.slug import SLUG
 
 PRETRAIN = "pretrain"
 SEED = "seed"

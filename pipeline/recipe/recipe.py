@@ -26,8 +26,8 @@ from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import downstream as jobs
 from pipeline.recipe import checks, errors, parse, suite
 from pipeline.recipe.init import InitConfig
-from pipeline.recipe.slug import SLUG
 from pipeline.recipe.suite import SuiteConfig
+from pipeline.slug import SLUG
 from training import objectives
 from training.config import NetworkConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.models.text.start.settings import network_of

@@ -53,7 +53,7 @@ def lines(path: str = "") -> list[Line]:
         if not path:
             fields = {name: fields[name] for name in ORDER}
         return [_line(name, field) for name, field in fields.items()]
-    return [_line(path.rpartition(".")[2], field), *(Line(name, "", "", "") for name in _many(field))]
+    return [_line(path.rpartition(".")[2], field), *(Line(name, "", "", _about(field, name)) for name in _many(field))]
 
 
 def _line(name: str, field: FieldInfo) -> Line:
@@ -67,6 +67,13 @@ def _many(field: FieldInfo) -> list[str]:
     """The names that a setting can have, where they are too many for a line."""
     names = [*_literals(field.annotation), *map(str, field.examples or ())]
     return names if len(names) > MOST_LISTED else []
+
+
+def _about(field: FieldInfo, name: str) -> str:
+    """What the field says of one of its names, under `about` in its schema."""
+    extra = field.json_schema_extra
+    about = extra.get("about") if isinstance(extra, dict) else None
+    return str(about.get(name, "")) if isinstance(about, dict) else ""
 
 
 def _allowed(field: FieldInfo) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.reports import data as figures
 from pipeline.reports.orders import HOLDS, OPEN, REVERSED, Block, Order, block_of, judged, pairs_of
 from pipeline.reports.report import Figure, Report, Table
+from pipeline.reports.spread import mean_and_spread
 
 if TYPE_CHECKING:
     from pipeline.recipe.comparison import Comparison, ScoreConfig
@@ -101,7 +102,7 @@ def _main(compared: Comparison, results: Sequence[Result]) -> Table:
     best, rows = _best(compared, results), []
     for arm in compared.arms:
         row = [f"**{arm}**" if arm == best else arm]
-        row += [with_spread(of_arm(results, arm, score.name)) for score in compared.scores]
+        row += [mean_and_spread(of_arm(results, arm, score.name)) for score in compared.scores]
         row += [
             str(numbers[arm]) if arm in numbers else "–"
             for paper in compared.papers
@@ -113,14 +114,6 @@ def _main(compared: Comparison, results: Sequence[Result]) -> Table:
 
 def _heading(score: ScoreConfig) -> str:
     return f"{score.name} ({'↑' if score.better == 'higher' else '↓'})" if score.judged else score.name
-
-
-def with_spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation; – without values."""
-    if not values:
-        return "–"
-    mean = f"{statistics.fmean(values):.3f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.3f}"
 
 
 def _orders(orders: Mapping[str, Sequence[Order]]) -> list[Table]:
@@ -142,7 +135,7 @@ def _runs(compared: Comparison, results: Sequence[Result]) -> Table:
         [
             result.arm,
             str(result.seed),
-            *(with_spread([result.scores[s.name]] if s.name in result.scores else []) for s in compared.scores),
+            *(mean_and_spread([result.scores[s.name]] if s.name in result.scores else []) for s in compared.scores),
             result.speed or "–",
             result.run_id or "–",
             result.artifact or f"failed: {result.error}",

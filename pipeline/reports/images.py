@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.reports.data import COLOURS, literal, save
 
 CLASSES = "tab10"  # colours of up to ten classes
+GAP = 2  # pixels between the images of a mosaic
 
 
 def image_grid(rows: Mapping[str, np.ndarray], path: Path) -> Path:
@@ -50,14 +51,14 @@ def tiles(grids: Mapping[str, np.ndarray], path: Path) -> Path:
     return save(figure, path)
 
 
-def mosaic(images: np.ndarray, gap: int = 2) -> np.ndarray:
+def mosaic(images: np.ndarray) -> np.ndarray:
     """Images [N, C, H, W] in 0 … 1 as one nearly square image [height, width] or [height, width, 3]."""
     count, channels, height, width = images.shape
     across = math.ceil(math.sqrt(count))
     down = -(-count // across)
-    canvas = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.float32)
+    canvas = np.ones((down * (height + GAP) - GAP, across * (width + GAP) - GAP, channels), np.float32)
     for number, image in enumerate(np.clip(images, 0, 1)):
-        top, left = (number // across) * (height + gap), (number % across) * (width + gap)
+        top, left = (number // across) * (height + GAP), (number % across) * (width + GAP)
         canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
     return canvas[..., 0] if channels == 1 else canvas
 

@@ -28,7 +28,7 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.elmo.config import elmo_config, elmo_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, Turn
-from training.objectives.text import EXAMPLE_LENGTH, Targets, seen_tokens, summed_by_row
+from training.objectives.text import Targets, example_tokens, seen_tokens, summed_by_row
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,9 +96,7 @@ class ElmoObjective(BaseObjective):
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
     def example(self, n: int) -> Rows:
-        length = self.data.length or EXAMPLE_LENGTH
-        tokens = np.random.default_rng(0).choice(self.specials.ordinary, (n, length)).astype(np.uint32)
-        return {"input": Ragged.from_lengths(tokens.ravel(), np.full(n, length))}
+        return {"input": example_tokens(self.data, self.specials, n)}
 
     def turns(self, phase: str, step: int) -> list[Turn]:
         return [Turn("model", self._weights, self._loss)]

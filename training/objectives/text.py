@@ -159,13 +159,12 @@ class TextObjective(BaseObjective):
             self.network.encoder.config._attn_implementation = self.packed_attention
 
     def example(self, n: int) -> Rows:
-        length = self.data.length or EXAMPLE_LENGTH
-        random = np.random.default_rng(0)
-        tokens = random.choice(self.specials.ordinary, (n, length)).astype(np.uint32)
-        num_targets = max(1, round(EXAMPLE_TARGETS * length))
+        seen = example_tokens(self.data, self.specials, n)
+        tokens = seen.values.reshape(n, -1)
+        num_targets = max(1, round(EXAMPLE_TARGETS * tokens.shape[1]))
         positions = np.tile(np.arange(num_targets), n)
         return {
-            "seen": Ragged.from_lengths(tokens.ravel(), np.full(n, length)),
+            "seen": seen,
             "target_positions": Ragged.from_lengths(positions, np.full(n, num_targets)),
             "target_ids": Ragged.from_lengths(tokens[:, :num_targets].ravel(), np.full(n, num_targets)),
         }
@@ -290,6 +289,13 @@ def padding_id(specials: Specials) -> int:
     """The id that rows are padded with, to which nothing attends; 0 where a tokenizer has no padding."""
     pad = specials.get("pad")
     return 0 if pad is None else pad
+
+
+def example_tokens(data: DataFacts, specials: Specials, n: int) -> Ragged:
+    """n made-up rows of ordinary tokens, all of the length of the data."""
+    length = data.length or EXAMPLE_LENGTH
+    tokens = np.random.default_rng(0).choice(specials.ordinary, (n, length)).astype(np.uint32)
+    return Ragged.from_lengths(tokens.ravel(), np.full(n, length))
 
 
 def seen_tokens(rows: Rows) -> Ragged:

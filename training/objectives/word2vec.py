@@ -40,7 +40,7 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.word_vectors.config import word_vectors_config, word_vectors_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, Turn
-from training.objectives.text import EXAMPLE_LENGTH, seen_tokens
+from training.objectives.text import example_tokens, seen_tokens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -289,9 +289,7 @@ class Word2Vec(BaseObjective):
         return (6.0 * len(batch["targets"]) + 2.0 * len(batch["members"])) * self.network.config.size
 
     def example(self, n: int) -> Rows:
-        length = self.data.length or EXAMPLE_LENGTH
-        tokens = np.random.default_rng(0).choice(self.specials.ordinary, (n, length)).astype(np.uint32)
-        return {"input": Ragged.from_lengths(tokens.ravel(), np.full(n, length))}
+        return {"input": example_tokens(self.data, self.specials, n)}
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """What `training.models.text.word_vectors.network` describes, with the tokenizer's files."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA, SPLITS
+from data_prep.arrow import pc
+from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA
 from data_prep.corpus.draft import REJECTED, Writing
 from data_prep.corpus.row_writer import Writer
+from data_prep.corpus.split_files import cut
 from data_prep.sealed import digest, mapped
 from data_prep.text.ingest.decide import TextDecision, taken_by
 from data_prep.text.rules.spans import TOO_LITTLE, without_marked
@@ -22,39 +22,33 @@ from data_prep.text.rules.spans import TOO_LITTLE, without_marked
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:
     """Copy a unit's rows, in order, into one file per split; returns the counts of each file."""
-    counts: dict[str, dict[str, Any]] = {s: {"documents": 0, "sentences": 0, "characters": 0} for s in SPLITS}
-    start = first = 0
-    with ExitStack() as stack:
-        writers: dict[str, pa.RecordBatchFileWriter] = {}
-        reader = stack.enter_context(pa.ipc.open_file(str(job.folder / "documents.arrow")))
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number).select(DOCUMENT_SCHEMA.names)
-            split_of = job.split_of[start : start + batch.num_rows]
-            start += batch.num_rows
-            if job.marks is not None:
-                sentences, at = batch["sentences"], batch.schema.get_field_index("sentences")
-                first, span = first + len(sentences.flatten()), slice(first, first + len(sentences.flatten()))
-                marked, numbers = job.marks.read(span), batch["paragraphs"]
-                batch = batch.set_column(at, "sentences", without_marked(sentences, marked))
-                at = batch.schema.get_field_index("paragraphs")
-                batch = batch.set_column(at, "paragraphs", without_marked(numbers, marked))
-            for code, split in enumerate(SPLITS):
-                chosen = batch.filter(pa.array(split_of == code))
-                if not chosen.num_rows:
-                    continue
-                if split not in writers:
-                    (job.out / split).mkdir(exist_ok=True)
-                    sink = pa.ipc.new_file(str(job.out / split / job.file), DOCUMENT_SCHEMA)
-                    writers[split] = stack.enter_context(sink)
-                writers[split].write_batch(chosen)
-                sentences = chosen["sentences"].flatten()
-                counts[split]["documents"] += chosen.num_rows
-                counts[split]["sentences"] += len(sentences)
-                counts[split]["characters"] += pc.sum(pc.utf8_length(sentences)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
-    return {
-        split: {"file": f"{split}/{job.file}", **counts[split], "digest": digest(mapped(job.out / split / job.file))}
-        for split in writers
-    }
+    counts: dict[str, dict[str, Any]] = {}
+    for split, rows in cut(job, _documents(job)):
+        entry = counts.setdefault(
+            split, {"file": f"{split}/{job.file}", "documents": 0, "sentences": 0, "characters": 0}
+        )
+        sentences = rows["sentences"].flatten()
+        entry["documents"] += rows.num_rows
+        entry["sentences"] += len(sentences)
+        entry["characters"] += pc.sum(pc.utf8_length(sentences)).as_py() or 0
+    for entry in counts.values():
+        entry["digest"] = digest(mapped(job.out / entry["file"]))
+    return counts
+
+
+def _documents(job: Writing) -> Iterator[pa.RecordBatch]:
+    """The documents of a unit, without the sentences that are marked."""
+    first = 0
+    for batch in _batches(job.folder / "documents.arrow"):
+        batch = batch.select(DOCUMENT_SCHEMA.names)
+        if job.marks is not None:
+            sentences, at = batch["sentences"], batch.schema.get_field_index("sentences")
+            first, span = first + len(sentences.flatten()), slice(first, first + len(sentences.flatten()))
+            marked, numbers = job.marks.read(span), batch["paragraphs"]
+            batch = batch.set_column(at, "sentences", without_marked(sentences, marked))
+            at = batch.schema.get_field_index("paragraphs")
+            batch = batch.set_column(at, "paragraphs", without_marked(numbers, marked))
+        yield batch
 
 
 def write_rejects(decided: TextDecision, out_dir: Path) -> None:

@@ -23,7 +23,8 @@ from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.none import NoneConfig
 from data_prep.kinds import kind_of
 from data_prep.settings import Settings
-from pipeline.downstream.config import SLUG, JobConfig, Problem, kind_problems, training_settings
+from pipeline.downstream.config import JobConfig, Problem, kind_problems, training_settings
+from pipeline.slug import SLUG
 from training.config import NetworkConfig, ObjectiveConfig
 from training.objectives import OBJECTIVES
 

@@ -25,8 +25,9 @@ from data_prep.shards.rows import Rows
 from pipeline.artifact import MODEL
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems, training_settings
 from pipeline.downstream.probes import linear_accuracy
-from pipeline.downstream.rows import are_classes, flat, mean_and_spread, rows_of
+from pipeline.downstream.rows import are_classes, flat, rows_of
 from pipeline.reports.report import Figure, Report, Table
+from pipeline.reports.spread import mean_and_spread
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact

@@ -98,7 +98,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         if name in [NORMAL, SHUFFLED, REPLACED, *others[:place]]:
             yield f".others.{place}", f"another kind is called {name!r}, too; give it a corpus"
     yield from split_problems(job.others, "others")
-    yield from length_problems(recipe, job, job.length)
+    yield from length_problems(recipe, job.length)
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

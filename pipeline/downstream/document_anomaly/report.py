@@ -13,11 +13,11 @@ from data_prep.text.passages import Passage
 from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measurements
 from pipeline.downstream.document_anomaly import figures
 from pipeline.downstream.document_anomaly.job import NORMAL, REPLACED, SHUFFLED, Config
-from pipeline.downstream.rows import mean_and_spread
 from pipeline.gate import DETECTOR as KIND
 from pipeline.gate import Candidate
 from pipeline.reports import detection
 from pipeline.reports.report import Figure, Report, Table
+from pipeline.reports.spread import mean_and_spread
 from pipeline.scoring.champion import DETECTOR
 
 SURPRISAL, EXCESS, OVER_UNIGRAM = OURS = ("surprisal", "excess", "over-unigram")

@@ -201,13 +201,13 @@ def _file_problems(kind: str, job: Config) -> Iterator[Problem]:
 def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
     """Why the recipe's own network cannot be fine-tuned."""
     if recipe.network is None:
-        yield from length_problems(recipe, job, job.length)
+        yield from length_problems(recipe, job.length)
         return
     line = architecture_of(recipe.network.architecture)
     if job.written and not (line.causal or line.encoder_decoder):
         yield ".task", f"{job.task} asks a network that writes, and {recipe.network.architecture!r} does not"
         return
-    yield from length_problems(recipe, job, job.length + (job.max_answer if job.written and line.causal else 0))
+    yield from length_problems(recipe, job.length + (job.max_answer if job.written and line.causal else 0))
     yield from checks.architecture_problems(job, recipe.network.architecture)
 
 

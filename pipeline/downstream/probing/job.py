@@ -99,7 +99,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, known models and baselines, and enough positions."""
     yield from kind_problems(recipe, job, ("text",))
     yield from model_names.problems(job.models, job.baselines)
-    yield from length_problems(recipe, job, job.length)
+    yield from length_problems(recipe, job.length)
     known = [name for task in PROBED for name in BASELINES[task]]
     for index, name in enumerate(job.baselines):
         if name not in known:

@@ -16,6 +16,7 @@ from pipeline.downstream.probing.job import Config
 from pipeline.downstream.probing.trials import ModelProbes, Probe
 from pipeline.reports.data import COLOURS, new_axes, save
 from pipeline.reports.report import Figure, Report, Table
+from pipeline.reports.spread import mean_and_spread
 
 CURVE, SELECTIVITY = "layers.png", "selectivity.png"
 NONE = "–"
@@ -105,7 +106,7 @@ def _main(
         shown = f"**{titles[name]}**" if name == PRETRAINED else titles[name]
         for layer, why in ((chosen(of), "chosen by validation"), (of[-1], "the last")):
             rows.append([shown, f"{layer.layer}, {why}", *_shown(layer)])
-    rows += [[cell["model"], NONE, _spread(cell["scores"]), NONE, NONE] for cell in baselines]
+    rows += [[cell["model"], NONE, mean_and_spread(cell["scores"]), NONE, NONE] for cell in baselines]
     return Table("What a linear probe finds", ["model", "layer", metric, "control", "selectivity"], rows)
 
 
@@ -120,12 +121,7 @@ def _all(metric: str, layers: Mapping[str, Sequence[_Layer]], titles: Mapping[st
 
 
 def _shown(layer: _Layer) -> list[str]:
-    return [_spread(layer.test), *(_spread(of) if of else NONE for of in (layer.control, layer.selectivity))]
-
-
-def _spread(values: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}"
+    return [mean_and_spread(of) for of in (layer.test, layer.control, layer.selectivity)]
 
 
 def _curve(
@@ -200,13 +196,13 @@ def _verdict(
 ) -> str:
     first = PRETRAINED if PRETRAINED in layers else job.models[0]
     best, last = chosen(layers[first]), layers[first][-1]
-    beside = [f"{titles[name]} {_spread(chosen(of).test)}" for name, of in layers.items() if name != first]
-    beside += [f"{cell['model']} {_spread(cell['scores'])}" for cell in baselines]
-    selective = f", selectivity {_spread(best.selectivity)}" if best.selectivity else ""
+    beside = [f"{titles[name]} {mean_and_spread(chosen(of).test)}" for name, of in layers.items() if name != first]
+    beside += [f"{cell['model']} {mean_and_spread(cell['scores'])}" for cell in baselines]
+    selective = f", selectivity {mean_and_spread(best.selectivity)}" if best.selectivity else ""
     listed = f"; beside it: {', '.join(beside)}" if beside else ""
     return (
-        f"Of {titles[first]}, validation chooses layer {best.layer} of {last.layer}: {metric} {_spread(best.test)}"
-        f"{selective}; the last layer {_spread(last.test)}{listed}."
+        f"Of {titles[first]}, validation chooses layer {best.layer} of {last.layer}: {metric} "
+        f"{mean_and_spread(best.test)}{selective}; the last layer {mean_and_spread(last.test)}{listed}."
     )
 
 

@@ -251,9 +251,9 @@ def test_rows_without_special_tokens_and_of_one_token() -> None:
 
 def test_what_it_cannot_use_is_said() -> None:
     rows = example([[1, 1]])
-    with pytest.raises(UserError, match="needs rows with sentence, and these have none"):
+    with pytest.raises(UserError, match="bart with these settings needs rows with sentence, and these have none"):
         corruption()({name: rows[name] for name in ("input", "word_start")}, Draws(1, 0, [0]))
-    with pytest.raises(ValueError, match="one sequence each"):
+    with pytest.raises(ValueError, match="corruption bart is of rows of one sequence each"):
         corruption()(rows | {"sequence": rows["sentence"]}, Draws(1, 0, [0]))
     with pytest.raises(ValueError, match="a row of 32769 tokens is longer than 32768"):
         corruption(**MASKING)({"input": Ragged.from_rows([np.full(32_769, 9)])}, Draws(1, 0, [0]))

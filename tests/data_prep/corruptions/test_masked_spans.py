@@ -225,7 +225,7 @@ def test_misuse_is_refused() -> None:
     rows = text(2, 8)
     with pytest.raises(ValueError, match="corrupted already"):
         spans()(spans()(rows, drawn(2)), drawn(2))
-    with pytest.raises(UserError, match="masking whole words needs rows with word_start"):
+    with pytest.raises(UserError, match="masked-spans with these settings needs rows with word_start"):
         spans()({"input": rows["input"]}, drawn(2))
     for wrong in ({"rate": 1.0}, {"longest": 0}, {"mask": 0.9}, {"p": 0.0}, {"lengths": "poisson"}):
         with pytest.raises(ValidationError):

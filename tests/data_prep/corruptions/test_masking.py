@@ -309,7 +309,7 @@ def test_words_are_masked_in_a_share_of_the_rows_of_phrases():
     basic = [np.array_equal(both.row(i), words.row(i)) for i in range(400)]
     assert np.mean(basic) == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / 400))
     assert all(np.array_equal(both.row(i), phrases.row(i)) for i in range(400) if not basic[i])
-    with pytest.raises(UserError, match="masking whole words needs rows with word_start"):
+    with pytest.raises(UserError, match="masked-lm with these settings needs rows with word_start"):
         corrupt(
             {name: rows[name] for name in ("input", "unit")}, masking(unit="phrase", basic=0.5), SPECIALS, drawn(400)
         )
@@ -375,7 +375,7 @@ def test_misuse_is_refused():
         corrupt(rows, masking(), SPECIALS, drawn(3))
     with pytest.raises(UserError, match="word_start"):
         corrupt({"input": rows["input"]}, masking(unit="word"), SPECIALS, drawn(2))
-    with pytest.raises(UserError, match="masking whole phrases needs rows with unit"):
+    with pytest.raises(UserError, match="masked-lm with these settings needs rows with unit"):
         corrupt(rows, masking(unit="phrase"), SPECIALS, drawn(2))
 
 

@@ -73,7 +73,7 @@ def test_what_cannot_be_meant_is_refused() -> None:
     for options, text in (({"mask": 0.9}, "must sum to 1"), ({"front": 0.8, "back": 0.3}, "must not exceed 1")):
         with pytest.raises(ValidationError, match=text):
             MassConfig(kind="mass", **options)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="one sequence each"):
+    with pytest.raises(ValueError, match="corruption mass is of rows of one sequence each"):
         Mass(MassConfig(kind="mass"), SPECIALS)(
             {"input": Ragged.from_rows([[9, 9]]), "sequence": Ragged.from_rows([[0, 1]])}, Draws(1, 0, [0])
         )

@@ -136,7 +136,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"(?<![\d.,])2 rows need as many samples, not 3"):
         add_noise(rows, config, drawn(np.arange(3)))
     noisy = add_noise(rows, config, drawn(np.arange(2)))
-    with pytest.raises(ValueError, match="noise already"):
+    with pytest.raises(ValueError, match="corrupted already"):
         add_noise(noisy, config, drawn(np.arange(2)))
     with pytest.raises(ValidationError, match=r"at most 1, not 1\.5"):
         NoiseConfig(kind="masking", level=1.5)

@@ -75,7 +75,7 @@ def test_too_few_sentinels_are_told() -> None:
         corrupted([200], corruption(few))
     with pytest.raises(UserError, match="needs a special token for eos"):
         corruption(Specials(400, pad=PAD, sentinels=[399]))
-    with pytest.raises(ValueError, match="one sequence each"):
+    with pytest.raises(ValueError, match="corruption spans is of rows of one sequence each"):
         corruption()({"input": Ragged.from_rows([[2, 3]]), "sequence": Ragged.from_rows([[0, 1]])}, Draws(5, 0, [0]))
 
 

@@ -108,5 +108,5 @@ def test_what_cannot_be_done_is_refused() -> None:
         augment({"input": np.zeros((3, 4), np.float32)}, ALL, Draws(5, 0, np.arange(3)))
     with pytest.raises(ValueError, match="as many samples"):
         augment({"input": pictures}, ALL, Draws(5, 0, np.arange(2)))
-    with pytest.raises(ValueError, match="noise already"):
+    with pytest.raises(ValueError, match="corrupted already"):
         augment({"input": pictures, "seen": pictures}, ALL, Draws(5, 0, np.arange(3)))

@@ -112,6 +112,8 @@ def test_shards_tell_of_rows_documents_and_rejects(artifacts: dict[str, Artifact
     text = shown(artifacts["shards"], corpus=artifacts["ingest"])
     for line in ("Row lengths in train", "most frequent", "never seen", "Document lengths in train", "figures  "):
         assert line in text
+    lengths = statistics["corpus"]["splits"]["train"]["document_sentences"]
+    assert f"Document lengths in train  sentences\nleast {lengths['least']}  median {lengths['median']}  " in text
     assert re.search(r"^ +the █{30} ", text, re.M)
     assert "Rejected  1 of 13 rows" in text
     assert "Row lengths in validation" in shown(artifacts["shards"], split="validation")

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.show.summary import summarise
-from pipeline.home import Home
 from pipeline.reports.report import Report, Table, write
 from pipeline.runs import Run, StageRecord
 
@@ -25,7 +24,7 @@ def test_a_run_that_pretrains_nothing_names_its_network(tmp_path: Path) -> None:
     run.stages = {name: StageRecord(f"{name}-1", str(folder), False, 1.0) for name, folder in folders.items()}
     console = Console(width=120, record=True)
     run.refused = [f"register: MlflowException: reason {number}" for number in range(5)]
-    summarise(Home(tmp_path / "home"), run, console)
+    summarise(run, console)
     said = console.export_text()
     assert "MLflow refused a record, which it does not show: register: MlflowException: reason 2\n" in said
     assert "reason 3" not in said and "MLflow refused 2 more." in said

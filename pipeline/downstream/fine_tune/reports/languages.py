@@ -20,6 +20,7 @@ from typing import Any
 from data_prep.labelled.examples import Example, Labelled
 from pipeline.downstream.model_names import OWN, PRETRAINED, SCRATCH
 from pipeline.reports.report import Report, Table
+from pipeline.reports.spread import mean_and_spread
 
 NONE = "–"
 TITLE = "By encoder and languages, in percent"
@@ -79,7 +80,7 @@ def table(
         title, pretrained_on = _named(model, encoders)
         shown = f"**{title}**" if model == PRETRAINED else title
         for cell in (cell for cell in cells if cell.model == model):
-            scores = [_with_spread(cell.scores[name]) if name in cell.scores else NONE for name in columns]
+            scores = [mean_and_spread(cell.scores[name], 1) if name in cell.scores else NONE for name in columns]
             task = [of_task[cell.job]] if of_task else []
             rows.append([shown, pretrained_on, *task, cell.trained, cell.tested, *scores, ""])
     rows += _published(about, cells, columns, bool(of_task))
@@ -153,8 +154,3 @@ def transferred(about: Mapping[str, Any], reports: Mapping[str, Report], metrics
                 title = _named(model, about.get("encoders", {}))[0]
                 said.append(f"Tested on {own.tested}, {title} has {metric} {base:.1f} from {own.trained}, {listed}.")
     return " ".join(said)
-
-
-def _with_spread(values: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread}"

@@ -23,6 +23,7 @@ from pipeline.downstream.model_names import FROZEN, PRETRAINED, SCRATCH, slug
 from pipeline.gate import ENCODER, Candidate
 from pipeline.reports import data as figures
 from pipeline.reports.report import Figure, Report, Table
+from pipeline.reports.spread import mean_and_spread
 
 if TYPE_CHECKING:
     from pipeline.downstream.fine_tune.trials import Trials
@@ -112,7 +113,7 @@ def _tables(
     labels = sorted({cell["labels"] for cell in cells})
     columns = ["model", *(f"{number:,} labels" for number in labels)]
     by_place = {(cell["model"], cell["labels"]): cell for cell in cells}
-    scores = [[_marked(model), *(_with_spread(by_place[model, n]["scores"]) for n in labels)] for model in models]
+    scores = [[_marked(model), *(mean_and_spread(by_place[model, n]["scores"]) for n in labels)] for model in models]
     rates = [[model, *(f"{by_place[model, n]['lr']:g}" for n in labels)] for model in models if model in job.models]
     tables = [Table("Scores", columns, scores), *_others(cells, labels), Table("Learning rates chosen", columns, rates)]
     tables += protocol.tables(cells, job)
@@ -180,7 +181,7 @@ def _by_part(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) 
         [
             _marked(cell["model"]),
             part,
-            *(_with_spread([of[f"{metric}/{part}"] for of in cell["all"]]) for metric in metrics),
+            *(mean_and_spread([of[f"{metric}/{part}"] for of in cell["all"]]) for metric in metrics),
         ]
         for part in parts
         for cell in cells
@@ -192,7 +193,7 @@ def _table(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) ->
     rows = []
     for cell in cells:
         by_name = [[scores[name] for scores in cell["all"] if name in scores] for name in names]
-        rows.append([_marked(cell["model"]), *(_with_spread(of) if of else "–" for of in by_name)])
+        rows.append([_marked(cell["model"]), *(mean_and_spread(of) for of in by_name)])
     return Table(title, ["model", *names], rows)
 
 
@@ -203,11 +204,6 @@ def spread(values: Sequence[float]) -> float:
 
 def _marked(model: str) -> str:
     return f"**{model}**" if model == PRETRAINED else model
-
-
-def _with_spread(scores: Sequence[float]) -> str:
-    """Mean ± standard deviation over seeds; of one seed the score alone."""
-    return f"{statistics.fmean(scores):.3f}" + (f" ± {spread(scores):.3f}" if len(scores) > 1 else "")
 
 
 def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]], metric: str) -> str:

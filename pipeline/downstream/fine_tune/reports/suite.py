@@ -12,6 +12,7 @@ from pipeline.downstream.metrics import metric_notes
 from pipeline.downstream.metrics.suite import GLUE, SuiteScore, glue_score, suite_score
 from pipeline.downstream.model_names import PRETRAINED, SCRATCH
 from pipeline.reports.report import Report, Table
+from pipeline.reports.spread import mean_and_spread
 
 NONE = "–"
 BASELINE = "best baseline"
@@ -52,16 +53,17 @@ def build(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Report:
         for name, of_job in columns.items():
             for column in of_job:
                 cell = cells.get(name)
-                values = None if cell is None else column.by_seed(cell)
-                if values is not None:
-                    by_column[column.name] = values
-                named = f" ({cell['model']})" if cell is not None and model == BASELINE else ""
-                shown.append(NONE if values is None else " / ".join(map(_with_spread, values.values())) + named)
+                if cell is None:
+                    shown.append(NONE)
+                    continue
+                by_metric = by_column[column.name] = column.by_seed(cell)
+                named = f" ({cell['model']})" if model == BASELINE else ""
+                shown.append(" / ".join(mean_and_spread(of, 1) for of in by_metric.values()) + named)
         last = []
         if score is not None and len(by_column) == len(titled):
             suite, values = _suite(score, by_column)
             numbers[f"{about['name']}/{model.replace(' ', '-')}"] = statistics.fmean(values)
-            last, protocol = [_with_spread(values)], protocol or suite.protocol
+            last, protocol = [mean_and_spread(values, 1)], protocol or suite.protocol
         rows.append(
             [f"**{model}**" if model == PRETRAINED else model, *shown, *(last or [NONE] * (score is not None)), ""]
         )
@@ -175,8 +177,3 @@ def _few(task: str, report: Report) -> str:
     used = {"train": learned, split: scored}
     few = [f"{number:,} of {rows[name]:,} of {name}" for name, number in used.items() if number < rows[name]]
     return f"{task} {' and '.join(few)}" if few else ""
-
-
-def _with_spread(values: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread}"

@@ -19,7 +19,6 @@ from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.reports import suite
 from pipeline.downstream.metrics import METRICS
 from pipeline.downstream.metrics.suite import glue_score
-from pipeline.home import Home
 from pipeline.reports.report import Report, Table, page, write
 from pipeline.runs import Run, StageRecord
 from pipeline.stage import Context
@@ -179,7 +178,7 @@ def test_it_is_first_on_the_page_in_mlflow_and_in_the_terminal(tmp_path: Path) -
     run = Run("glue-1", "glue", "tiny")
     run.stages = {name: StageRecord(f"{name}-1", str(folder), False, 1.0) for name, folder in folders.items()}
     console = Console(width=200, record=True)
-    summarise(Home(tmp_path / "home"), run, console)
+    summarise(run, console)
     said = console.export_text()
     assert "glue: scores in percent" in said and "70.0 ± 2.4" in said and "Without WNLI" in said
     assert "cola  cola is good." in said and "cola: scores" not in said
