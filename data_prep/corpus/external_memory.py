@@ -26,11 +26,6 @@ _LEVELS = 3  # enough for 2⁴⁵ distinct keys with 2²¹ rows in memory
 _DIGIT = np.uint64(16)  # bits of a key that `smallest` counts at once
 
 
-def keys_of(digests: Iterable[bytes]) -> np.ndarray:
-    """[n, 2] uint64: 16-byte digests as keys in the same sort order."""
-    return np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
-
-
 def first_of_equals(
     keys: Iterable[np.ndarray], scratch: Path, rows_in_memory: int = ROWS_IN_MEMORY
 ) -> Iterator[np.ndarray]:
@@ -39,16 +34,6 @@ def first_of_equals(
     Rows that are the first of their key are left out. See `earlier_equals`.
     """
     return (links[:, :2] for links in earlier_equals(keys, scratch, rows_in_memory))
-
-
-def previous_of_equals(
-    keys: Iterable[np.ndarray], scratch: Path, rows_in_memory: int = ROWS_IN_MEMORY
-) -> Iterator[np.ndarray]:
-    """Arrays [m, 2] int64 of (row, last row before it with an equal key), rising by row.
-
-    Rows that are the first of their key are left out. See `earlier_equals`.
-    """
-    return (links[:, ::2] for links in earlier_equals(keys, scratch, rows_in_memory))
 
 
 def earlier_equals(

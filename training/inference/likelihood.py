@@ -1,6 +1,6 @@
 """How likely a decoder finds text: continuations of contexts, and whole texts in windows.
 
-    context, continuation ─► ids ─► Σ log p(continuation | context), whether greedy decoding would write it
+    context, continuation ─► ids ─► Σ log p(continuation | context)
     text                  ─► windows, each token predicted once ─► nats per token, bits per byte
 
 The definitions are those of lm-evaluation-harness (Gao et al. 2021; version 0.4), so that numbers compare:
@@ -40,8 +40,6 @@ class Continuation(NamedTuple):
     log_likelihood: float
     """Σ log p of its tokens, in nats."""
     tokens: int
-    is_greedy: bool
-    """Whether each of its tokens is the likeliest one."""
     cut: int
     """Tokens that the context lost on its left."""
 
@@ -164,10 +162,9 @@ class Likelihood:
             places = [place for row in batch for place in by_row[row]]
             targets = [wanted[place][1] for place in places]
             row_of = [number for number, row in enumerate(batch) for _ in by_row[row]]
-            for place, (value, greedy) in zip(
-                places, self._score([inputs[row] for row in batch], row_of, targets), strict=True
-            ):
-                scored[place] = Continuation(value, len(wanted[place][1]), greedy, wanted[place][2])
+            values = self._score([inputs[row] for row in batch], row_of, targets)
+            for place, value in zip(places, values, strict=True):
+                scored[place] = Continuation(value, len(wanted[place][1]), wanted[place][2])
         return [kept for kept in scored if kept is not None]
 
     def texts(self, texts: Sequence[str]) -> list[TextLikelihood]:
@@ -218,8 +215,8 @@ class Likelihood:
     @torch.inference_mode()
     def _score(
         self, rows: Sequence[Sequence[int]], row_of: Sequence[int], targets: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[float, bool]]:
-        """Σ log p of targets, the last that the rows with these numbers predict, and whether each is likeliest."""
+    ) -> list[float]:
+        """Σ log p of targets, the last that the rows with these numbers predict."""
         device, lengths = self.model.device, np.array([len(row) for row in rows])
         width = int(lengths.max())
         ids = torch.full((len(rows), width), self.model.pad)
@@ -242,7 +239,5 @@ class Likelihood:
         self._keep.positions = None
         log_p = F.log_softmax(logits, -1)
         values = log_p[index, wanted].double().cpu().numpy()
-        greedy = (log_p.argmax(-1)[index] == wanted).cpu().numpy()
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        sums, every = np.add.reduceat(values, starts), np.logical_and.reduceat(greedy, starts)
-        return zip(sums.tolist(), every.tolist(), strict=True)
+        return np.add.reduceat(values, starts).tolist()

@@ -7,7 +7,6 @@ prediction. Types may contain hyphens. Entities never cross a sentence boundary.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -38,26 +37,6 @@ def entity_f1(truth: Tags, predicted: Tags) -> Measured:
         }
 
     return of_sums(counted, value)
-
-
-def by_type(truth: Tags, predicted: Tags) -> dict[str, dict[str, float]]:
-    """precision, recall and f1 in percent, and numbers of `right`, `found` and `true` entities, of each type."""
-    right, found, true = Counter[str](), Counter[str](), Counter[str]()
-    for of_truth, of_prediction in _pairs(truth, predicted):
-        right.update(kind for *_, kind in of_truth & of_prediction)
-        found.update(kind for *_, kind in of_prediction)
-        true.update(kind for *_, kind in of_truth)
-    return {
-        kind: {
-            "precision": _percent(right[kind], found[kind]),
-            "recall": _percent(right[kind], true[kind]),
-            "f1": _percent(2 * right[kind], found[kind] + true[kind]),
-            "right": right[kind],
-            "found": found[kind],
-            "true": true[kind],
-        }
-        for kind in sorted({*found, *true})
-    }
 
 
 def entities(tags: Sequence[str]) -> set[Entity]:
@@ -100,7 +79,3 @@ def _pairs(truth: Tags, predicted: Tags) -> Iterator[tuple[set[Entity], set[Enti
 
 def _counts(truth: set[Entity], predicted: set[Entity]) -> tuple[int, int, int]:
     return len(truth & predicted), len(predicted), len(truth)
-
-
-def _percent(part: int, whole: int) -> float:
-    return 100 * part / whole if whole else 0.0

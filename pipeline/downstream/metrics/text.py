@@ -138,11 +138,6 @@ def measured_rouge(truth: References, predicted: Sequence[str]) -> Measured:
     return of_sums(parts, value)
 
 
-def as_lines(text: str) -> str:
-    """The text with a line for each sentence, for rougeLsum, as T5 has it: where a full stop stands alone."""
-    return text.replace(" . ", " .\n")
-
-
 def _checked(texts: Sequence[str], references: References) -> tuple[list[str], Any]:
     """Texts, and references as sacrebleu takes them: the first of each, the second of each … ValueError without any."""
     if not texts or len(texts) != len(references) or not all(references):

@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.corpus.external_memory import (
-    below,
-    earlier_equals,
-    first_of_equals,
-    keys_of,
-    previous_of_equals,
-    smallest,
-)
+from data_prep.corpus.external_memory import below, earlier_equals, first_of_equals, smallest
 
 WORD = st.sampled_from([0, 1, 2, 2**63 - 1, 2**63, 2**64 - 1]) | st.integers(0, 2**64 - 1)
 KEYS = st.lists(st.tuples(WORD, st.sampled_from([0, 1, 2**63, 2**64 - 1])), max_size=60)
@@ -51,7 +44,6 @@ def test_equals_are_those_of_a_dict(tmp_path_factory, keys, cuts, memory):
     arrays, expected = cut(as_array(keys), cuts), reference(keys)
     assert joined(earlier_equals(arrays, scratch, memory)) == expected
     assert joined(first_of_equals(arrays, scratch, memory)) == [[row, first] for row, first, _ in expected]
-    assert joined(previous_of_equals(arrays, scratch, memory)) == [[row, previous] for row, _, previous in expected]
     assert not list(scratch.iterdir())
 
 
@@ -118,10 +110,3 @@ def test_uniform_keys_are_read_twice():
 
     assert below(keys, smallest(read, 12_345, 100)).sum() == 12_345
     assert len(reads) == 2
-
-
-@given(st.lists(st.binary(min_size=16, max_size=16), min_size=2))
-def test_keys_order_as_their_digests_do(digests):
-    keys = keys_of(digests)
-    numbers = [int.from_bytes(digest, "big") for digest in digests]
-    assert [high << 64 | low for high, low in keys.tolist()] == numbers

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_prep.errors import UserError
 from pipeline.downstream.metrics import measured, scores
-from pipeline.downstream.metrics.entities import by_type, entities
+from pipeline.downstream.metrics.entities import entities
 
 TRUTH = [
     ["B-NP", "I-NP", "I-NP", "B-NP", "I-NP", "I-NP", "B-VP", "B-NP", "B-VP", "B-NP", "I-NP", "I-NP", "O"],
@@ -29,9 +29,6 @@ def test_what_conlleval_prints() -> None:
     assert [round(value, 2) for value in values.values()] == [75.0, 75.0, 75.0, 70.83]
     second = scores(["entity-f1"], "tags", TRUTH[1:2], PREDICTED[1:2])
     assert [round(value, 2) for value in second.values()] == [40.0, 50.0, 33.33], "one of two found, of three"
-    assert by_type(TRUTH, PREDICTED)["LOC"] == {
-        "precision": 50.0, "recall": pytest.approx(100 / 3), "f1": 40.0, "right": 1, "found": 2, "true": 3
-    }  # fmt: skip
 
 
 SCHEMES = {

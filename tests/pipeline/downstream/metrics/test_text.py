@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.downstream.metrics import measured, scores
-from pipeline.downstream.metrics.text import ROUGE, as_lines, bleu, chrf, rouge
+from pipeline.downstream.metrics.text import ROUGE, bleu, chrf, rouge
 
 SAID = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
 RIGHT = [
@@ -52,7 +52,8 @@ def test_a_reference_that_is_met_is_enough_for_rouge() -> None:
 def test_lines_are_sentences_of_rouge_lsum() -> None:
     text, right = "c d . a b .", "a b . c d ."
     assert rouge([text], [[right]])["rougeLsum"] < 100
-    assert rouge([as_lines(text)], [[as_lines(right)]])["rougeLsum"] == 100
+    in_lines = [each.replace(" . ", " .\n") for each in (text, right)]  # as T5 has it: where a full stop stands alone
+    assert rouge(in_lines[:1], [in_lines[1:]])["rougeLsum"] == 100
 
 
 @settings(max_examples=25, deadline=None)
