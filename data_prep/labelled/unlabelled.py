@@ -36,10 +36,12 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
     if columns is not None:
         one = one.model_copy(update={"columns": list(columns)})
     if task.layout == "tokens":
-        return one if columns is not None else _narrower(one, path, len(tokens.columns_of(path)), reading)
+        if columns is not None:
+            return one
+        return _narrower(one, path, len(tokens.columns_of(path, task.encoding)), reading)
     if task.layout != "table":
         return one
-    has_format = path.name.endswith(table.FORMATS)
+    has_format = path.name.lower().endswith(table.FORMATS)
     if has_format and not table.is_separated(path):
         return one.model_copy(update={"columns": [], "separator": None})
     if not has_format and task.separator is None:  # such as .txt: lines, if somebody names their columns
@@ -78,7 +80,7 @@ def _of_files(task: TaskFile, path: Path) -> TaskFile:
 def _begin(path: Path, encoding: str | None) -> bytes:
     """The first bytes of a file, as UTF-8; none of one that cannot be read, of which its reader says why."""
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             return table.decoded(path, cast(BinaryIO, stream), encoding).read(BEGIN)
     except (OSError, EOFError, zlib.error, UnicodeError, UserError):
         return b""
@@ -86,7 +88,7 @@ def _begin(path: Path, encoding: str | None) -> bytes:
 
 def _usual(path: Path) -> str:
     """What a file's name says to part its columns."""
-    name = path.name.removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz")
     return next((table.DELIMITERS[end] for end in table.DELIMITERS if name.endswith(end)), TAB)
 
 
