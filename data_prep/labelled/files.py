@@ -3,7 +3,7 @@
 A file is one of `layouts.table`: JSON lines, separated values with a header, Parquet, Arrow. One row is
 
     {"text": "…", "text_pair": "…", "label": "…"}        classification; text_pair is optional
-    {"words": ["…", …], "tags": ["…", …]}                tagging; in .tsv and .csv by spaces
+    {"words": ["…", …], "tags": ["…", …]}                tagging; in .tsv and .csv by spaces, or as JSON
 
 and may have {"split": "train" | "validation" | "test"}, in all rows or none. Without it, rows are
 split by a keyed hash of their contents, so equal rows are in one split and the order of lines does
@@ -30,7 +30,7 @@ from data_prep.labelled.sets import REGISTERED, registered
 from data_prep.labelled.suite import SUITES, open_suite
 from data_prep.labelled.task import TaskFile, files_of, read_task
 from data_prep.labelled.text_to_text import in_one_text
-from data_prep.labelled.values import in_order, label_of, list_of, text_of
+from data_prep.labelled.values import alike, in_order, label_of, list_of, text_of, texts_of
 from data_prep.sources.written import Delimiter, Encoding, as_of_old
 from data_prep.tokens.cleaning import Cleaning
 
@@ -207,7 +207,7 @@ def _from_file(path: Path, config: LabelledConfig, cleaning: Cleaning) -> Labell
         description=f"{len(rows)} rows of {path.name}",
         licence=config.licence or "not stated",
         protocol="accuracy and macro F1 over the " + ("words" if tagging else "rows") + " of test",
-        notes=tuple(reading.notes),
+        notes=(*reading.notes, *alike(labels)),
     )
 
 
@@ -271,13 +271,13 @@ def _rows(path: Path, config: LabelledConfig, reading: Reading) -> Iterator[tupl
     for row in table.rows(path, asked, reading):
         if isinstance(row, UserError):
             raise row
-        yield row.where, _of_labelled(row.fields) if is_separated else row.fields
+        yield row.where, _of_labelled(row.where, row.fields) if is_separated else row.fields
 
 
-def _of_labelled(row: dict[str, Any]) -> dict[str, Any]:
+def _of_labelled(where: str, row: dict[str, Any]) -> dict[str, Any]:
     """The row with words and tags apart, and without optional fields that are empty."""
     return {
-        name: cell.split(" ") if name in ("words", "tags") else cell
+        name: texts_of(where, name, cell, are_words=name == "words") if name in ("words", "tags") else cell
         for name, cell in row.items()
         if cell or name not in ("text_pair", "split")
     }

@@ -17,13 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_prep.errors import UserError, choices, meant
+from data_prep.errors import UserError, meant
 from data_prep.kinds import kind_of
 from data_prep.labelled.answers import answers_of
+from data_prep.labelled.choices import places
 from data_prep.labelled.examples import TEXT, Answer, Head
 from data_prep.labelled.rows import Reading, Row
 from data_prep.labelled.task import columns_in, fields_of, filled
-from data_prep.labelled.values import as_text, choices_of, label_of, list_of, number_of, score_of, short, text_of
+from data_prep.labelled.values import (
+    as_text,
+    choices_of,
+    known_label,
+    label_of,
+    list_of,
+    score_of,
+    short,
+    spelled,
+    text_of,
+    texts_of,
+)
 from data_prep.opening.files import UnfitError
 from data_prep.tokens.cleaning import Cleaning
 
@@ -43,7 +55,7 @@ class Columns:
     label: str
     choices: str | tuple[str, ...] = ()
     classes: Mapping[str, str] | None = None
-    """Names of the labels that there may be; None: any."""
+    """Names of the labels that there may be; of choice, numbers from 0; None: any."""
     task: str = "the task"
     """What names the columns, for errors."""
     optional: tuple[str, ...] = ()
@@ -63,17 +75,27 @@ Maker = Callable[[Row, Columns, bool, Cleaning | None, Reading], Draft]
 
 def value_of(row: Row, name: str, task: str) -> Any:
     """The value of a column; `a.b` is b of what the column a holds. UserError where there is none."""
-    value = _cell(row, name)
-    if value is None and name in row.fields:
+    if (value := value_or_null(row, name, task)) is None:
         raise UserError(f"{row.where}: {name!r}, which {task} names, has no value; give it one, or leave the row out.")
-    if value is None:
-        near = meant(name, [known for known in row.fields if known != name])
-        has = f"it has {', '.join(row.fields)}" + f"; {near}" * bool(near)
-        raise UserError(f"{row.where}: has no {name!r}, which {task} names; {has}.")
+    return value
+
+
+def value_or_null(row: Row, name: str, task: str) -> Any:
+    """The value of a column, or None where it is null. UserError where there is no such column."""
+    value: Any = row.fields
+    for key in [name] if name in row.fields else name.split("."):
+        if value is None:
+            return None
+        if not isinstance(value, dict) or key not in value:
+            near = meant(name, [known for known in row.fields if known != name])
+            has = f"it has {', '.join(row.fields)}" + f"; {near}" * bool(near)
+            raise UserError(f"{row.where}: has no {name!r}, which {task} names; {has}.")
+        value = value[key]
     return value
 
 
 def _cell(row: Row, name: str) -> Any:
+    """The value of a column; None where there is none, or no such column."""
     value: Any = row.fields
     for key in [name] if name in row.fields else name.split("."):
         value = value.get(key) if isinstance(value, dict) else None
@@ -108,18 +130,15 @@ def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, A
     return {"text": texts[0], "text_pair": texts[1] if len(texts) > 1 else None}
 
 
-def _label(row: Row, columns: Columns, value: object) -> str:
-    name = label_of(row.where, columns.label, value, None)
-    if columns.classes is None or name in columns.classes.values():
-        return name if columns.classes is None else columns.classes.get(name, name)
-    if name not in columns.classes:
-        known = choices(name, columns.classes, f"labels in {columns.task}")
-        raise UserError(f"{row.where}: the label {name!r} in {columns.label!r}; {known}")
-    return columns.classes[name]
+def _label(row: Row, columns: Columns, value: object, cleaning: Cleaning | None) -> str:
+    name = label_of(row.where, columns.label, value, cleaning)
+    if columns.classes is None or (name in columns.classes.values() and name not in columns.classes):
+        return name
+    return columns.classes[known_label(row.where, columns.label, name, columns.classes, columns.task)]
 
 
 def _class(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
-    labels = (_label(row, columns, value_of(row, columns.label, columns.task)),) if labelled else ()
+    labels = (_label(row, columns, value_of(row, columns.label, columns.task), cleaning),) if labelled else ()
     return Draft(_inputs(row, columns, cleaning), labels)
 
 
@@ -131,39 +150,57 @@ def _score(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None
 
 
 def _tags(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
-    def sequence(name: str) -> list[Any]:
-        value = value_of(row, name, columns.task)
-        return list_of(row.where, name, value.split(" ") if isinstance(value, str) else value)
-
-    words, (given, *_) = sequence(columns.inputs[0]), columns.inputs
+    given = columns.inputs[0]
+    words = texts_of(row.where, given, value_of(row, given, columns.task), are_words=True)
     texts = tuple(text_of(row.where, f"the word %s in {given!r}", word, cleaning) for word in words)
     if not labelled:
         return Draft({"words": texts})
-    tags = sequence(columns.label)
+    tags = texts_of(row.where, columns.label, value_of(row, columns.label, columns.task), are_words=False)
     if len(words) != len(tags):
         raise UserError(f"{row.where} has {len(words)} words and {len(tags)} tags; expected one each")
     names: dict[str, str] = {}  # of a sentence's few different tags
     keys = [tag if isinstance(tag, str) else short(tag) for tag in tags]
     for key, tag in zip(keys, tags, strict=True):
         if key not in names:
-            names[key] = _label(row, columns, tag)
+            names[key] = _label(row, columns, tag, cleaning)
     return Draft({"words": texts}, tuple(names[key] for key in keys))
 
 
-def own_choices(row: Row, columns: str | Sequence[str], task: str) -> tuple[str, ...]:
-    """A row's own choices: of one column with a list, or of a column for each."""
+def own_choices(row: Row, columns: str | Sequence[str], task: str, cleaning: Cleaning | None) -> tuple[str, ...]:
+    """A row's own choices: of one column with a list, or of a column for each, the last of which may be empty."""
     if isinstance(columns, str):
-        return choices_of(row.where, columns, value_of(row, columns, task))
-    return choices_of(row.where, ", ".join(columns), [value_of(row, name, task) for name in columns])
+        return choices_of(row.where, columns, value_of(row, columns, task), cleaning)
+    cells = [value_or_null(row, name, task) for name in columns]
+    while cells and (cells[-1] is None or cells[-1] == ""):
+        cells.pop()
+    return choices_of(row.where, ", ".join(columns), cells, cleaning)
+
+
+def chosen(row: Row, columns: Columns, options: Sequence[str], cleaning: Cleaning | None) -> int | str:
+    """Which of a row's choices is right: its number, or a label that may be a number or a text (`choices.numbers`)."""
+    value = value_of(row, columns.label, columns.task)
+    if columns.classes is None:
+        label = spelled(value) if isinstance(value, int | float) else value
+        label = text_of(row.where, f"%s in {columns.label!r}", label, cleaning).strip()
+        if not any(place is not None for place in places(label, options)):
+            known = "neither the text nor the number, from 0, of a choice; other codes, such as letters, are "
+            advice = f"given numbers by labels in {columns.task}: {{A: 0, B: 1}}"
+            raise UserError(f"{row.where}: {columns.label!r} is {short(value)}, {known}{advice}.")
+        return label
+    code = known_label(
+        row.where, columns.label, label_of(row.where, columns.label, value, cleaning), columns.classes, columns.task
+    )
+    if (number := int(columns.classes[code])) >= len(options):
+        problem = f"{columns.label!r} is {code!r}, by labels choice {number} from 0, and the row has {len(options)}"
+        raise UserError(f"{row.where}: {problem}.")
+    return number
 
 
 def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
     content = _texts(row, columns, cleaning)
-    content["choices"] = own_choices(row, columns.choices, columns.task)
-    if labelled:
-        label = value_of(row, columns.label, columns.task)
-        content["label"] = number_of(row.where, columns.label, label, content["choices"])
-    return Draft(content)
+    content["choices"] = own_choices(row, columns.choices, columns.task, cleaning)
+    right = chosen(row, columns, content["choices"], cleaning) if labelled else -1
+    return Draft({**content, "label": right}) if isinstance(right, int) else Draft(content, (right,))
 
 
 def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
@@ -184,7 +221,7 @@ def _text(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None,
     content = _texts(row, columns, cleaning)
     if labelled:
         value = value_of(row, columns.label, columns.task)
-        targets = value if isinstance(value, list) else [value]
+        targets = list_of(row.where, columns.label, value) if isinstance(value, list) else [value]
         texts = [
             text_of(row.where, f"%s in {columns.label!r}", target, cleaning)
             for target in (as_text(row.where, columns.label, each) for each in targets)

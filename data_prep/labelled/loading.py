@@ -15,13 +15,14 @@ from typing import Any
 
 from data_prep.corpus.documents import SplitConfig, assign_splits
 from data_prep.errors import UserError
+from data_prep.labelled import choices
 from data_prep.labelled.examples import TASKS, TEXT, Example, Labelled
-from data_prep.labelled.heads import MAKERS, Columns, Draft, value_of
+from data_prep.labelled.heads import MAKERS, Columns, Draft, value_of, value_or_null
 from data_prep.labelled.layouts import files, hub, squad, table, tokens
 from data_prep.labelled.layouts.schemes import scheme_in
 from data_prep.labelled.rows import Asked, Reading, Rejects, Row, first_of
-from data_prep.labelled.task import SPLIT_NAMES, Layout, Part, TaskFile, paths_of, read_task
-from data_prep.labelled.values import as_text, in_order
+from data_prep.labelled.task import SPLIT_NAMES, Layout, Part, TaskFile, columns_in, paths_of, read_task
+from data_prep.labelled.values import alike, as_text, in_order, plain, spelled
 from data_prep.tokens.cleaning import Cleaning
 
 READERS: dict[Layout, Callable[[Path, Asked, Reading], Iterator[Row | UserError]]] = {
@@ -54,8 +55,10 @@ def load_files(task: TaskFile, folder: Path, name: str, cleaning: Cleaning | Non
     if not any(drafts.values()):
         raise UserError(f"{name}: names no files; set train, validation or test")
     _unique_ids(drafts, reading, name)
+    if task.predicts == "choice":
+        _choose(drafts, task.label, name)
     _hold_out(task, drafts, name)
-    labels = _labels(task, drafts, reading)
+    labels = _labels(task, drafts, reading, cleaning)
     splits = {split: _examples(drafts[split], labels) for split in SPLIT_NAMES}
     scheme = _scheme(splits, labels, reading) if task.predicts == "tags" else ""
     if not splits["test"] and splits["validation"]:
@@ -116,7 +119,8 @@ def _read(
     task: TaskFile, part: Part, split: str, folder: Path, wanted: Sequence[str], reading: Reading
 ) -> Iterator[Row | UserError]:
     columns = tuple(task.columns if part.columns is None else part.columns)
-    asked = Asked(wanted, task.encoding, task.separator, columns, task.quotes, split)
+    language = [name for name in (part.language or task.language,) if isinstance(name, str) and name]
+    asked = Asked(wanted, task.encoding, task.separator, columns, task.quotes, split, language)
     for path in paths_of(part, folder):
         shown = str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name
         for row in READERS[part.layout or task.layout](path, asked, reading):
@@ -124,14 +128,23 @@ def _read(
                 row.fields.update(part.fields)
             if isinstance(row, UserError):
                 yield row
-            elif all(_is_asked(row, name, part.only[name]) for name in part.only):
+            elif not isinstance(asked_for := _is_asked(row, part), bool):
+                yield asked_for
+            elif asked_for:
                 begin = row.folder if row.folder != Path() else path if path.is_dir() else path.parent
                 yield row._replace(place=shown + row.place[len(path.name) :], folder=begin)
 
 
-def _is_asked(row: Row, name: str, values: str | list[str]) -> bool:
-    value = str(value_of(row, name, "only"))
-    return value in values if isinstance(values, list) else value == values
+def _is_asked(row: Row, part: Part) -> bool | UserError:
+    """Whether a row has the values of `only`; an error for one without such a column."""
+    try:
+        values = {name: value_or_null(row, name, "only") for name in part.only}
+    except UserError as error:
+        return error
+    return all(
+        value is not None and plain(spelled(value)) in map(plain, [given] if isinstance(given, str) else given)
+        for (name, value), given in zip(values.items(), part.only.values(), strict=True)
+    )
 
 
 @dataclass
@@ -177,7 +190,7 @@ class _Reader:
             inputs, label = inputs or squad.COLUMNS, label or squad.LABEL
         elif layout == "tokens":
             columns = tuple(task.columns if part.columns is None else part.columns)
-            words, tags = tokens.defaults(columns or tokens.columns_of(paths_of(part, self.folder)[0]))
+            words, tags = tokens.defaults(columns or tokens.columns_of(paths_of(part, self.folder)[0], task.encoding))
             inputs, label = inputs or (words,), label or tags
         elif layout == "files":
             inputs = inputs if part.inputs or task.layout == layout else ()  # tables beside them have their own
@@ -192,17 +205,19 @@ class _Reader:
         if task.predicts == "choice" and not isinstance(task.choices, str | list):
             raise UserError(f"{self.name}: choices: name the column with a row's choices, or one column for each")
         own = task.choices if isinstance(task.choices, str) else tuple(task.choices or ())
-        choices = own if task.predicts == "choice" else ()
+        options = own if task.predicts == "choice" else ()
+        if task.kind == TEXT and self.split != "predict" and label in columns_in(inputs):
+            raise UserError(f"{self.name}: inputs: {label!r} is the column with the answer, too; name others")
         may_lack = inputs[1:] if task.predicts != "answer" else ()
         if unfit := [name for name in task.optional if name not in may_lack]:
             second = f"here {may_lack[0]}" if may_lack else "and there is none here"
             raise UserError(f"{self.name}: optional: {unfit[0]}; a row may do without its second text alone, {second}")
         optional = tuple(task.optional)
-        return Columns(inputs, label, choices, task.classes or None, self.name, optional, task.kind)
+        return Columns(inputs, label, options, task.classes or None, self.name, optional, task.kind)
 
     def _draft(self, row: Row, part: Part, columns: Columns) -> Draft | None:
         is_labelled = self.split != "predict"
-        if is_labelled and self.task.ignore and str(value_of(row, columns.label, self.name)) in self.task.ignore:
+        if is_labelled and self.task.ignore and self._is_ignored(value_of(row, columns.label, self.name)):
             self.reading.add("rows with an ignored label, left out", row.place)
             return None
         draft = MAKERS[self.task.predicts](row, columns, is_labelled, self.cleaning, self.reading)
@@ -215,6 +230,9 @@ class _Reader:
         )
         return draft
 
+    def _is_ignored(self, label: object) -> bool:
+        return plain(spelled(label)) in map(plain, self.task.ignore)
+
     def _id(self, row: Row, part: Part) -> str:
         """The row's own, or file and line."""
         name = id_column(self.task, part)
@@ -225,8 +243,13 @@ class _Reader:
 
     def _language(self, row: Row, part: Part) -> str:
         language = str(part.language or self.task.language)
-        if language in row.fields or not language or _LANGUAGE.fullmatch(language):
-            return str(row.fields.get(language, language))
+        if {language, language.partition(".")[0]} & set(row.fields):
+            value = value_or_null(row, language, self.name)
+            if self.needs_names and (value is None or value == ""):
+                raise UserError(f"{row.where}: {language!r}, the language, has no value; give it one, such as en")
+            return "" if value is None else as_text(row.where, language, value)
+        if not language or _LANGUAGE.fullmatch(language):
+            return language
         if not self.needs_names:
             return ""
         problem = f"{language!r} is neither a column nor the code of a language, such as en or zh-TW"
@@ -260,17 +283,32 @@ def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None
             raise UserError(f"{name}: split leaves no rows for {split}; give more rows, other shares, or files for it")
 
 
-def _labels(task: TaskFile, drafts: dict[str, list[Draft]], reading: Reading) -> list[str]:
+def _choose(drafts: dict[str, list[Draft]], column: str, name: str) -> None:
+    """Give each row with a label of multiple choice the number of its choice: all labels are texts, or all numbers."""
+    open_rows = [draft for of_split in drafts.values() for draft in of_split if draft.labels]
+    rows = [
+        choices.RightChoice(f"{name}: {content['place']}", label, content["choices"]) for content, (label,) in open_rows
+    ]
+    for (content, _), number in zip(open_rows, choices.numbers(rows, column), strict=True):
+        content["label"] = number
+    for split, of_split in drafts.items():
+        drafts[split] = [Draft(content) for content, _ in of_split]
+
+
+def _labels(task: TaskFile, drafts: dict[str, list[Draft]], reading: Reading, cleaning: Cleaning | None) -> list[str]:
     """The labels in order: those of the task file, of the data set's classes, or of the rows."""
     if task.predicts not in ("class", "tags"):
         return []
     if task.classes:
         return list(dict.fromkeys(task.classes.values()))
     seen = {label for split in drafts.values() for draft in split for label in draft.labels}
-    named = next((names for names in reading.classes.values() if seen <= set(names)), None)
+    known = (list(dict.fromkeys(map(cleaning or str, names))) for names in reading.classes.values())
+    named = next((names for names in known if seen <= set(names)), None)
     if named is None and len(seen) == 1:
         raise UserError(f"all rows have the label {next(iter(seen))!r}; at least two are needed")
-    return named or sorted(seen, key=in_order)
+    labels = named or sorted(seen, key=in_order)
+    reading.notes.extend(alike(labels))
+    return labels
 
 
 def _examples(drafts: list[Draft], labels: list[str]) -> list[Example]:

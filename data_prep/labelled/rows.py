@@ -36,6 +36,8 @@ class Asked:
     """Whether a quote may quote; False: it is a character, and a row is a line."""
     split: str = "train"
     """Which part of a folder is read."""
+    may_have: Collection[str] = ()
+    """Fields that are used, too, where files have them, such as one with the language of rows."""
 
 
 @dataclass

@@ -36,6 +36,7 @@ from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError, choices
 from data_prep.kinds import kinds_of_files
 from data_prep.labelled.examples import TEXT, Head
+from data_prep.labelled.values import spelled
 from data_prep.opening.files import UnfitError, read
 from data_prep.settings import Settings, checked
 from data_prep.sources.written import Delimiter, Encoding
@@ -49,6 +50,7 @@ _OF_TEXT = (
     "choices", "prompt", "description", "delimiter", "between", "unconditional", "content_free", "until",
 )  # fmt: skip
 _GLOB = "*?"
+_YES_AND_NO = ", for YAML reads yes, no, on and off as truth values"
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")  # of a template; a column may have any name without braces
 
 
@@ -82,7 +84,7 @@ class Part(Settings):
     @field_validator("only", mode="before")
     @classmethod
     def _numbers_as_texts(cls, value: Any) -> Any:
-        """Values of columns are texts, also those that YAML reads as numbers."""
+        """Values of columns are texts, also those that YAML reads as numbers or truth values."""
         if not isinstance(value, Mapping):
             return value
         return {name: [*map(_text, of)] if isinstance(of, list) else _text(of) for name, of in value.items()}
@@ -94,7 +96,7 @@ class Part(Settings):
 
 
 def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return spelled(value) if isinstance(value, int | float) else value
 
 
 class TaskFile(Settings):
@@ -132,7 +134,8 @@ class TaskFile(Settings):
     head: Head | None = None
     """What is predicted; null: what layout and choices say, or else class."""
     labels: list[str] | dict[str, str] = Field(default=[])
-    """The labels in order, or the names of those in the files; without them, those of train."""
+    """The labels in order, or the names of those in the files; without them, those of train. Of choice, the codes of
+    the choices in order, or the number from 0 of each; without them labels are texts of choices, or numbers."""
     ignore: list[str] = Field(default=[])
     """Labels of rows that are left out, and counted, such as - where judges did not agree."""
     choices: dict[str, str] | str | list[str] | None = None
@@ -205,6 +208,13 @@ class TaskFile(Settings):
                 advice = "write names of columns in braces, and {{ for a brace"
                 raise ValueError(f"{name}: {error}; {advice}") from None
         self._check_kind()
+        if self.predicts == "choice":
+            for label, number in self.classes.items():
+                if not (number.isascii() and number.isdecimal() and len(number) < 10):
+                    raise ValueError(
+                        f"labels: {label}: {number!r} is no choice; give the number of the choice, from 0, that the "
+                        "label stands for, such as {A: 0, B: 1}"
+                    )
         return self
 
     def _check_kind(self) -> None:
@@ -247,9 +257,12 @@ class TaskFile(Settings):
 
     @property
     def classes(self) -> dict[str, str]:
-        """Names of labels by what stands in the files, in order; empty where train says which there are."""
+        """Names of labels by what stands in the files, in order, of choice the numbers of choices; empty where train
+        says which there are."""
         given = self.labels or (self.choices if isinstance(self.choices, dict) else {})
-        return dict(given) if isinstance(given, dict) else {label: label for label in given}
+        if isinstance(given, dict):
+            return dict(given)
+        return {label: str(number) if self.predicts == "choice" else label for number, label in enumerate(given)}
 
     def parts(self, split: str) -> Iterator[Part]:
         """The parts of a split, one for each language of those with several."""
@@ -353,14 +366,17 @@ def _as_texts(value: Any, name: str, where: str) -> Any:
     """Labels and their words, with numbers as texts. UserError for truth values, which YAML makes of yes and no."""
     if isinstance(value, dict):
         for label, words in value.items():
-            if isinstance(label, bool) or not isinstance(label, str | int) or not isinstance(words, str | int):
-                raise UserError(
-                    f"{where}: {name}: {label!r}: {words!r} is no label with its words; put both in quotes."
-                )
+            if not _is_plain(label) or not _is_plain(words):
+                problem = f"{label!r}: {words!r} is no label with its words; put both in quotes{_YES_AND_NO}"
+                raise UserError(f"{where}: {name}: {problem}.")
         return {str(label): str(words) for label, words in value.items()}
     if isinstance(value, list):
         for label in value:
-            if isinstance(label, bool) or not isinstance(label, str | int):
-                raise UserError(f"{where}: {name}: {label!r} is no label; put it in quotes.")
+            if not _is_plain(label):
+                raise UserError(f"{where}: {name}: {label!r} is no label; put it in quotes{_YES_AND_NO}.")
         return [str(label) for label in value]
     return value
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)

@@ -35,20 +35,21 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
     one = task.model_copy(update={"predict": [Part(path=str(path))]})
     if columns is not None:
         one = one.model_copy(update={"columns": list(columns)})
-    is_records = path.name.endswith(table.FORMATS) and not table.is_separated(path)
+    has_format = path.name.lower().endswith(table.FORMATS)
+    is_records = has_format and not table.is_separated(path)
     if task.layout == "tokens" and is_records:
         words, head = task.inputs or (task.columns or [tokens.WORDS])[:1], task.predicts
         of_table = {"layout": "table", "head": head, "inputs": words, "columns": [], "separator": None}
         return one.model_copy(update=of_table)
     if task.layout == "tokens":
-        return one if columns is not None else _narrower(one, path, len(tokens.columns_of(path)), reading)
+        if columns is not None:
+            return one
+        return _narrower(one, path, len(tokens.columns_of(path, task.encoding)), reading)
     if task.layout != "table":
         return one
     if is_records:
         return one.model_copy(update={"columns": [], "separator": None})
-    if (
-        not path.name.endswith(table.FORMATS) and task.separator is None
-    ):  # such as .txt: lines, if somebody names their columns
+    if not has_format and task.separator is None:  # such as .txt: lines, if somebody names their columns
         if not columns:
             known = ", ".join((*table.FORMATS, *(kind_of(task.kind).file_suffixes if task.kind != TEXT else ())))
             raise UserError(
@@ -91,7 +92,7 @@ def _of_files(task: TaskFile, path: Path) -> TaskFile:
 def _begin(path: Path, encoding: str | None) -> bytes:
     """The first bytes of a file, as UTF-8; none of one that cannot be read, of which its reader says why."""
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             return table.decoded(path, cast(BinaryIO, stream), encoding).read(BEGIN)
     except (OSError, EOFError, zlib.error, UnicodeError, UserError):
         return b""
@@ -99,7 +100,7 @@ def _begin(path: Path, encoding: str | None) -> bytes:
 
 def _usual(path: Path) -> str:
     """What a file's name says to part its columns."""
-    name = path.name.removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz")
     return next((table.DELIMITERS[end] for end in table.DELIMITERS if name.endswith(end)), TAB)
 
 

@@ -55,7 +55,7 @@ def texts(
 
     A row whose text is empty has no content. UserError, with the line, for what is no text.
     """
-    if path.name.endswith(_LINES):
+    if path.name.lower().endswith(_LINES):
         if column or name:
             raise UserError(f"{path}: is read line by line and has no columns; leave out --column and --id.")
         rows: Iterator[tuple[str, str, Any, Any]] = _lines(path)
@@ -127,7 +127,7 @@ def _cells(path: Path, column: str, name: str | None, reading: Reading) -> Itera
 
 def _lines(path: Path) -> Iterator[tuple[str, str, Any, Any]]:
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             lines = Lines(table.decoded(path, cast(BinaryIO, stream), None))
             for raw in lines:
                 where = f"{path} line {lines.number}"

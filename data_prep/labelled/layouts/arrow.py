@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.errors import UserError
-from data_prep.labelled.rows import Reading
+from data_prep.labelled.rows import Asked, Reading
 from data_prep.sources.arrow_text import plain_values
 from data_prep.sources.records import first_line, is_the_files
 
@@ -21,7 +21,7 @@ _FEATURES = b"huggingface"  # key of a schema's metadata
 _BATCH = 4096  # rows
 
 
-def rows(path: Path, wanted: Collection[str], reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
     """Numbers, from 1, and fields of the rows; only wanted columns are read, if all are there.
 
     The number of a class becomes its name, where the file has names; numbers below 0 become None: not labelled.
@@ -29,9 +29,9 @@ def rows(path: Path, wanted: Collection[str], reading: Reading) -> Iterator[tupl
     number = 0
     try:
         with path.open("rb") as file:
-            schema, batches = _opened(path, file, wanted)
+            schema, batches = _opened(path, file, asked)
             named = class_names(_features(schema))
-            reading.classes.update({name: named[name] for name in named if not wanted or name in wanted})
+            reading.classes.update({name: named[name] for name in named if not asked.wanted or name in asked.wanted})
             for batch in batches:
                 columns = [
                     _named(plain_values(column), reading.classes.get(name))
@@ -67,28 +67,31 @@ def _features(schema: pa.Schema) -> Any:
     return None
 
 
-def _opened(path: Path, file: Any, wanted: Collection[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _opened(path: Path, file: Any, asked: Asked) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The schema and the batches of a file, with its wanted columns."""
-    if path.name.endswith(".parquet"):
+    if path.name.lower().endswith(".parquet"):
         parquet = pq.ParquetFile(file)
         schema = parquet.schema_arrow
-        return schema, parquet.iter_batches(_BATCH, columns=_known(schema, wanted))
+        return schema, parquet.iter_batches(_BATCH, columns=_known(schema, asked))
     try:
         reader = pa.ipc.open_file(file)
     except pa.ArrowInvalid:  # then it is a stream
         file.seek(0)
         stream = pa.ipc.open_stream(file)
-        names = _known(stream.schema, wanted)
+        names = _known(stream.schema, asked)
         return stream.schema, (batch.select(names) for batch in stream)
-    names = _known(reader.schema, wanted)
+    names = _known(reader.schema, asked)
     return reader.schema, (reader.get_batch(place).select(names) for place in range(reader.num_record_batches))
 
 
-def _known(schema: pa.Schema, wanted: Collection[str]) -> list[str]:
-    """Names of the columns that are read: the wanted ones (of `target.span` it is `target`); all if one is missing."""
-    columns = {name if name in schema.names else name.partition(".")[0] for name in wanted}
-    are_there = columns and columns <= set(schema.names)
-    return [name for name in schema.names if name in columns] if are_there else schema.names
+def _known(schema: pa.Schema, asked: Asked) -> list[str]:
+    """Names of the columns that are read: those asked for (of `target.span` it is `target`); all if one is missing."""
+    wanted, may_have = (
+        {name if name in schema.names else name.partition(".")[0] for name in names}
+        for names in (asked.wanted, asked.may_have)
+    )
+    are_there = wanted and wanted <= set(schema.names)
+    return [name for name in schema.names if name in wanted | may_have] if are_there else schema.names
 
 
 def _named(values: list[Any], names: list[str] | None) -> list[Any]:

@@ -83,7 +83,7 @@ def _saved(folder: Path) -> list[Path]:
 
 def _shards(folder: Path, split: str, reading: Reading) -> list[Path]:
     """Files with the rows of a split; all, where no name says which split is meant."""
-    files = sorted(file for file in folder.rglob("*") if file.name.endswith(table.FORMATS) and file.is_file())
+    files = sorted(file for file in folder.rglob("*") if file.name.lower().endswith(table.FORMATS) and file.is_file())
     files = [file for file in files if file.name not in _ABOUT and not _is_hidden(file.relative_to(folder))]
     split_of = {file: _named_split(file.relative_to(folder)) for file in files}
     names = sorted({name for name in split_of.values() if name})
@@ -103,11 +103,11 @@ def _shards(folder: Path, split: str, reading: Reading) -> list[Path]:
 
 def _of_one_format(folder: Path, files: list[Path], reading: Reading) -> list[Path]:
     """Those of some files that are tables of Arrow, with a note on the others; or all, if they have one format."""
-    chosen = [file for file in files if file.name.endswith(arrow.SUFFIXES)]
+    chosen = [file for file in files if file.name.lower().endswith(arrow.SUFFIXES)]
     if chosen and len(chosen) < len(files):
         others = [file.relative_to(folder).as_posix() for file in files if file not in chosen]
         reading.notes.append(f"{first_of(others)} of {folder.name}: not read beside its Parquet or Arrow files")
-    ends = sorted({next(end for end in table.FORMATS if file.name.endswith(end)) for file in chosen or files})
+    ends = sorted({next(end for end in table.FORMATS if file.name.lower().endswith(end)) for file in chosen or files})
     if len(ends) > 1:
         raise UserError(
             f"{folder} has files that end in {' and in '.join(ends)}; name those that are meant, as a table"

@@ -57,7 +57,7 @@ def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _paragraphs(path: Path) -> Iterator[Any]:
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
             whole = json.loads(file.read().decode("utf-8-sig"))
     except gzip.BadGzipFile as error:
         raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error

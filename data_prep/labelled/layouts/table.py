@@ -32,7 +32,7 @@ _Numbered = Iterator[tuple[int, dict[str, Any] | UserError]]
 
 def is_separated(path: Path) -> bool:
     """Whether a file's name promises separated values."""
-    return path.name.removesuffix(".gz").endswith(tuple(DELIMITERS))
+    return path.name.lower().removesuffix(".gz").endswith(tuple(DELIMITERS))
 
 
 def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError]:
@@ -43,21 +43,21 @@ def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError
 
 def where(path: Path, line: int) -> str:
     """Where a row stands, for errors."""
-    return f"{path} {'row' if path.name.endswith(arrow.SUFFIXES) else 'line'} {line}"
+    return f"{path} {'row' if path.name.lower().endswith(arrow.SUFFIXES) else 'line'} {line}"
 
 
 def _numbered(path: Path, asked: Asked, reading: Reading) -> _Numbered:
-    if not path.name.endswith(FORMATS) and asked.delimiter is None:
+    if not path.name.lower().endswith(FORMATS) and asked.delimiter is None:
         raise UserError(
             f"{path} cannot be read as labelled data; use {', '.join(FORMATS)}, or set the task's separator"
         )
     try:
         if problem := stand_in(lambda: path.open("rb"), path.name, path.stat().st_size):
             raise UserError(f"{path} is {problem}")
-        if path.name.endswith(arrow.SUFFIXES):
-            yield from arrow.rows(path, asked.wanted, reading)
+        if path.name.lower().endswith(arrow.SUFFIXES):
+            yield from arrow.rows(path, asked, reading)
             return
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             yield from _of_text(path, cast(BinaryIO, stream), asked, reading)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
@@ -69,7 +69,7 @@ def _numbered(path: Path, asked: Asked, reading: Reading) -> _Numbered:
 
 def _of_text(path: Path, stream: BinaryIO, asked: Asked, reading: Reading) -> _Numbered:
     stream = decoded(path, stream, asked.encoding)
-    name = path.name.removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz")
     if name.endswith(_JSON) and asked.delimiter is None:
         yield from _json_rows(path, stream, may_be_a_list=name.endswith(".json"))
         return

@@ -31,10 +31,10 @@ _EMPTY = "empty words (1.1), left out"
 _WORD = "lines before a sentence that begin with # and have a word's columns, read as words"
 
 
-def columns_of(path: Path) -> tuple[str, ...]:
+def columns_of(path: Path, encoding: str | None = None) -> tuple[str, ...]:
     """Names of the columns where the user gives none: of CoNLL-U, or 1, 2, 3 …"""
-    cells, _ = _first(path)
-    is_conll_u = path.name.removesuffix(".gz").endswith(".conllu") or cells[0].partition("-")[0] == "1"
+    cells, _ = _first(path, encoding)
+    is_conll_u = path.name.lower().removesuffix(".gz").endswith(".conllu") or cells[0].partition("-")[0] == "1"
     if len(cells) == len(CONLL_U) and is_conll_u:
         return CONLL_U
     return tuple(str(number) for number in range(1, len(cells) + 1))
@@ -47,8 +47,8 @@ def defaults(columns: tuple[str, ...]) -> tuple[str, str]:
 
 def rows(path: Path, asked: Asked, reading: Reading) -> Iterator[Row | UserError]:
     """The sentences of a file; an error in place of each line that has not as many columns as the others."""
-    columns = asked.columns or columns_of(path)
-    delimiter = asked.delimiter or _first(path)[1]
+    columns = asked.columns or columns_of(path, asked.encoding)
+    delimiter = asked.delimiter or _first(path, asked.encoding)[1]
     sentence: list[list[str]] = []
     begin, is_sound = 0, True
 
@@ -91,7 +91,7 @@ def _cells(text: str, delimiter: str) -> list[str]:
 
 def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
     try:
-        return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
+        return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a file") from error
 
@@ -110,12 +110,12 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path}: {not_encoded(None, error)}") from error
 
 
-def _first(path: Path) -> tuple[list[str], str]:
+def _first(path: Path, encoding: str | None) -> tuple[list[str], str]:
     """The cells of the first line that is no comment and no mark of a document, and what parts them. Lines with # may
     be either, and count where there are no others."""
     may_be: tuple[list[str], str] | None = None
     with _opened(path) as file:
-        for _, text in _lines(path, cast(BinaryIO, file)):
+        for _, text in _lines(path, decoded(path, cast(BinaryIO, file), encoding)):
             delimiter = TAB if TAB in text else " "
             cells = _cells(text, delimiter) if text.strip() else []
             if not cells or cells[0] == _DOCUMENT:

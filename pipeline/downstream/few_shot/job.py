@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 1
+VERSION = 2
 READS = ("pretrained",)
 
 

@@ -7,8 +7,8 @@
     label: label                               # the field that says which is right
 
 Of multiple choice, `choices` is the name of a field with a list of texts, and `label` holds the number of the right
-one (from 0) or its text. Without `choices` an answer is written freely, and `label` holds it, or a list of those that
-count.
+one (from 0) or its text, in all rows alike, or one of `labels`, which says what number each stands for. Without
+`choices` an answer is written freely, and `label` holds it, or a list of those that count.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.errors import UserError
-from data_prep.labelled import task
-from data_prep.labelled.heads import own_choices, value_of
+from data_prep.labelled import choices, task
+from data_prep.labelled.heads import Columns, chosen, own_choices, value_of
 from data_prep.labelled.loading import rows_of
 from data_prep.labelled.rows import Row
 from data_prep.labelled.task import TaskFile
-from data_prep.labelled.values import as_text, number_of
+from data_prep.labelled.values import as_text, known_label, spelled
 
 Task = TaskFile
 
@@ -39,6 +39,18 @@ class Question:
     answers: tuple[str, ...]
     choices: tuple[str, ...] = ()
     gold: int = -1
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A question whose label is the text of a choice or its number, which all rows of the task decide together."""
+
+    prompt: str
+    right: choices.RightChoice
+
+    def with_gold(self, gold: int) -> Question:
+        options = tuple(self.right.options)
+        return Question(self.prompt, (options[gold],), options, gold)
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,13 @@ def files_of(path: Path) -> list[Path]:
 def load(path: Path) -> TaskData:
     """The task of a file. UserError, with file and line, for what cannot be meant."""
     settings = _read(path)
-    test, train = (list(_questions(path, settings, split)) for split in ("test", "train"))
+    asked = {split: list(_questions(path, settings, split)) for split in ("test", "train")}
+    rights = [question.right for of_split in asked.values() for question in of_split if isinstance(question, _Open)]
+    golds = iter(choices.numbers(rights, settings.label))
+    test, train = (
+        [question.with_gold(next(golds)) if isinstance(question, _Open) else question for question in of_split]
+        for of_split in asked.values()
+    )
     fields = task.fields_of(settings.prompt)
     empty = [task.filled(settings.prompt, dict.fromkeys(fields, text)) for text in settings.content_free]
     return TaskData(settings, test, train, empty)
@@ -79,12 +97,14 @@ def _read(path: Path) -> Task:
         raise UserError(f"{path}: layout: {settings.layout} has no row for a prompt; give a table.")
     if not task.fields_of(settings.prompt):
         raise UserError(f"{path}: prompt: has no field of a row in braces, so that all rows would be asked the same.")
+    if settings.label in task.fields_of(settings.prompt):
+        raise UserError(f"{path}: prompt: {settings.label!r} is the column with the answer; leave it out of there.")
     if settings.choices is None and settings.predicts == "class" and settings.classes:  # its labels are their words
         return settings.model_copy(update={"choices": settings.classes})
     return settings
 
 
-def _questions(path: Path, settings: Task, split: str) -> Iterator[Question]:
+def _questions(path: Path, settings: Task, split: str) -> Iterator[Question | _Open]:
     fields = task.fields_of(settings.prompt)
     own = [settings.choices] if isinstance(settings.choices, str) else settings.choices or []
     wanted = [*fields, *([] if isinstance(own, dict) else own), settings.label]
@@ -95,7 +115,7 @@ def _questions(path: Path, settings: Task, split: str) -> Iterator[Question]:
         raise UserError(f"{path}: {split}: its files hold no row.")
 
 
-def _question(row: Row, name: str, settings: Task, fields: Sequence[str]) -> Question:
+def _question(row: Row, name: str, settings: Task, fields: Sequence[str]) -> Question | _Open:
     values = {field: as_text(row.where, field, value_of(row, field, name)) for field in fields}
     prompt = task.filled(settings.prompt, values)
     given, label = settings.choices, value_of(row, settings.label, name)
@@ -103,11 +123,11 @@ def _question(row: Row, name: str, settings: Task, fields: Sequence[str]) -> Que
         answers = label if isinstance(label, list) and label else [label]
         return Question(prompt, tuple(as_text(row.where, settings.label, answer) for answer in answers))
     if isinstance(given, dict):
-        names = list(given)
-        if str(label).strip() not in names:
-            raise UserError(f"{row.where}: the label {label!r} is not among choices: {', '.join(names)}.")
-        choices, gold = tuple(given.values()), names.index(str(label).strip())
-    else:
-        choices = own_choices(row, given, name)
-        gold = number_of(row.where, settings.label, label, choices)
-    return Question(prompt, (choices[gold],), choices, gold)
+        gold = list(given).index(known_label(row.where, settings.label, spelled(label).strip(), given, name))
+        return Question(prompt, (tuple(given.values())[gold],), tuple(given.values()), gold)
+    options = own_choices(row, given, name, None)
+    columns = Columns(tuple(fields), settings.label, tuple(given), settings.classes or None, name)
+    right = chosen(row, columns, options, None)
+    if isinstance(right, int):
+        return Question(prompt, (options[right],), options, right)
+    return _Open(prompt, choices.RightChoice(row.where, right, options))

@@ -194,7 +194,7 @@ def _cells(path: Path, asked: Asked, reading: Reading) -> Iterator[list[str]]:
 
 def _column(path: Path, config: ParallelConfig, reading: Reading) -> Iterator[str]:
     """The texts of one language, row by row."""
-    if config.column is not None or path.name.endswith(table.FORMATS):
+    if config.column is not None or path.name.lower().endswith(table.FORMATS):
         if config.column is None:
             raise UserError(f"{path} is a table; say which of its columns has the text: column.")
         asked = Asked((config.column,), config.encoding, config.separator, tuple(config.columns), config.quotes)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONAL", "READS", "VERSION", "Config", "compared", "needs", "numbers", "remarks", "run", "settings"]
 
-VERSION = 1
+VERSION = 2
 READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
 PROBED: tuple[Task, ...] = ("classification", "tagging")

@@ -285,7 +285,7 @@ def test_parquet(tmp_path: Path) -> None:
 def test_whole_numbers_are_ordered_by_value(tmp_path: Path) -> None:
     labels = [10, 9, -1, "b", True, "2"]
     rows = [{"text": f"{i}", "label": label} for i, label in enumerate(labels)]
-    assert from_file(write(tmp_path / "a.jsonl", rows)).labels == ["-1", "2", "9", "10", "True", "b"]
+    assert from_file(write(tmp_path / "a.jsonl", rows)).labels == ["-1", "2", "9", "10", "b", "true"]
 
 
 def test_numbers_that_are_too_long_are_names(tmp_path: Path) -> None:

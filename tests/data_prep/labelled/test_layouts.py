@@ -325,7 +325,9 @@ def test_parquet_with_names_of_classes(load: Load, tmp_path: Path) -> None:
     data = load({}, validation="a.parquet", inputs=["text"])
     assert data.labels == ["bad", "good"] and [row.label for row in data.splits["validation"]] == [1, 0]
     assert data.splits["validation"][1].place == "a.parquet:2"
-    data = load({}, validation="a.parquet", inputs=["tags"], label="tags", head="tags")
+    table = TABLE.slice(0, 2).append_column("words", [[["He", "ran"], ["No"]]])
+    pq.write_table(with_features(table), tmp_path / "a.parquet")
+    data = load({}, validation="a.parquet", inputs=["words"], label="tags", head="tags")
     assert data.splits["validation"][0].tags == (0, 1)
     pq.write_table(TABLE.slice(0, 2), tmp_path / "b.parquet")
     data = load({}, validation="b.parquet", inputs=["text"], labels={0: "bad", 1: "good"})

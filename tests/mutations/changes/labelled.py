@@ -8,6 +8,7 @@ ROOM, TESTS = "data_prep/labelled", "tests/data_prep/labelled"
 TASKS, LAYOUTS = f"{TESTS}/test_tasks.py", f"{TESTS}/test_layouts.py"
 REFUSED = f"{TESTS}/test_refused_tasks.py"
 RECORDINGS = f"{TESTS}/test_recordings.py"
+LABELS, CHOICES = f"{TESTS}/test_labels.py", f"{TESTS}/test_choices.py"
 
 CHANGES = [
     Change(
@@ -174,5 +175,57 @@ CHANGES = [
             "tests/pipeline/downstream/fine_tune/test_recordings.py"
             "::test_frames_are_those_of_pretraining_and_what_is_long_is_read_in_pieces",
         ),
+    ),
+    Change(
+        "each row says for itself whether its label is a text or a number",
+        f"{ROOM}/choices.py",
+        "if unclear:",
+        "if False:",
+        (f"{CHOICES}::test_a_label_that_may_be_a_text_or_a_number_is_refused",),
+    ),
+    Change(
+        "a label that is a choice's text is one, though the others are numbers",
+        f"{ROOM}/choices.py",
+        "if (may_be_numbers and not may_be_texts) or text is None",
+        "if text is None",
+        (f"{CHOICES}::test_numbers_among_choices_are_read_alike_whatever_the_format",),
+    ),
+    Change(
+        "an empty cell is a choice",
+        f"{ROOM}/heads.py",
+        'while cells and (cells[-1] is None or cells[-1] == ""):',
+        "while False:",
+        (f"{CHOICES}::test_the_last_of_one_column_for_each_choice_may_be_empty",),
+    ),
+    Change(
+        "names of labels are not cleaned",
+        f"{ROOM}/heads.py",
+        "name = label_of(row.where, columns.label, value, cleaning)",
+        "name = label_of(row.where, columns.label, value, None)",
+        (f"{LABELS}::test_names_of_labels_are_cleaned_as_texts_are",),
+    ),
+    Change(
+        "the answer may be an input",
+        f"{ROOM}/loading.py",
+        'self.split != "predict" and label in columns_in(inputs)',
+        "False",
+        (f"{LABELS}::test_the_answer_is_no_input",),
+    ),
+    Change(
+        "words in cells are parted at blanks, whatever the cell is",
+        f"{ROOM}/values.py",
+        'if cell.lstrip().startswith("["):',
+        "if False:",
+        (
+            f"{LABELS}::test_words_and_tags_of_cells_may_be_json",
+            f"{LABELS}::test_lists_as_python_prints_them_are_refused",
+        ),
+    ),
+    Change(
+        "a row without a language has the language None",
+        f"{ROOM}/loading.py",
+        'if self.needs_names and (value is None or value == ""):',
+        "if False:",
+        (f"{LABELS}::test_a_row_without_its_language_is_refused_and_counted",),
     ),
 ]

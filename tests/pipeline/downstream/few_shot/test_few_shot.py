@@ -308,11 +308,12 @@ def test_what_the_recipe_must_be(tmp_path: Path) -> None:
         ({"prompt": "no field"}, "prompt: has no field of a row in braces"),
         ({"prompt": "{text.__class__}"}, "has no 'text.__class__'"),
         ({"prompt": "{text"}, "prompt: '{text' has a single {; write names of columns in braces"),
+        ({"prompt": "{text} {label}"}, "prompt: 'label' is the column with the answer; leave it out"),
         ({"prompt": "{body}"}, "line 1: has no 'body', which task.yaml names; it has text, label"),
         ({"choices": {"0": "a"}}, "choices: 1 is no choice"),
         ({"choices": {"0": "a", "1": "a"}}, "two labels have the same words"),
         ({"choices": {True: "a", "1": "b"}}, "put both in quotes"),
-        ({"choices": {"0": "a", "2": "b"}}, "line 2: the label 1 is not among choices: 0, 2"),
+        ({"choices": {"0": "a", "2": "b"}}, "line 2: the label '1' in 'label'; allowed: 0, 2"),
         ({"choices": "text"}, "line 1: 'text' is no list of two choices"),
         ({"test": "nowhere.jsonl"}, "nowhere.jsonl cannot be read"),
         ({"tset": "x"}, "tset: unknown key; "),
@@ -335,6 +336,25 @@ def test_files_that_are_no_task_are_refused(content: bytes, text: str, tmp_path:
         task_file.load(tmp_path / "task.yaml")
     with pytest.raises(UserError, match="is not there; name the file of a task"):
         task_file.load(tmp_path / "none.yaml")
+
+
+def test_labels_of_choices_are_read_alike_in_all_rows_or_as_labels_say(tmp_path: Path) -> None:
+    files = {"choices.jsonl": [2, "1"], "train.jsonl": [4]}
+    path = task(tmp_path, CHOICES, train="train.jsonl")
+    for name, answers in files.items():
+        lines = [json.dumps({"text": "is it", "options": ["1", "2", "3", "4"], "answer": answer}) for answer in answers]
+        (tmp_path / name).write_text("\n".join(lines))
+    data = task_file.load(path)
+    assert [row.gold for row in (*data.test, *data.train)] == [1, 0, 3] and data.test[0].answers == ("2",)
+    given = yaml.safe_load(path.read_text())
+    (tmp_path / "coded.yaml").write_text(yaml.safe_dump({**given, "labels": {"1": 2, "2": 3, "4": 0}}))
+    data = task_file.load(tmp_path / "coded.yaml")
+    assert [row.gold for row in (*data.test, *data.train)] == [3, 2, 0]
+    (tmp_path / "train.jsonl").write_text((tmp_path / "choices.jsonl").read_text())
+    with pytest.raises(
+        UserError, match=r"choices\.jsonl line 1: 'answer' is '2', which may be the text of a choice or"
+    ):
+        task_file.load(path)
 
 
 def test_rows_may_be_separated_values(tmp_path: Path) -> None:
