@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 5
+VERSION = 6
 FINE_TUNED = "fine-tuned"  # the folder of the network that is kept
 SUBMISSION = "submission"  # the folder of files for test servers
 READS = ("pretrained", "corpus")
