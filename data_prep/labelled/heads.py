@@ -48,6 +48,8 @@ class Columns:
     """What names the columns, for errors."""
     kind: str = TEXT
     """Kind of data: text, or that of the files whose paths the inputs are."""
+    may_be_empty: bool = False
+    """Whether texts may be empty: of rows that test servers ask an answer to, whatever they hold."""
 
     @property
     def names(self) -> list[str]:
@@ -95,7 +97,7 @@ def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, A
             value = filled(given, fields)
         else:
             value = as_text(row.where, given, value_of(row, given, columns.task))
-        texts.append(text_of(row.where, f"{given!r} is %s", value, cleaning))
+        texts.append(text_of(row.where, f"{given!r} is %s", value, cleaning, columns.may_be_empty))
     return {"text": texts[0], "text_pair": texts[1] if len(texts) > 1 else None}
 
 
@@ -127,7 +129,8 @@ def _tags(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None,
         return list_of(row.where, name, value.split(" ") if isinstance(value, str) else value)
 
     words, (given, *_) = sequence(columns.inputs[0]), columns.inputs
-    texts = tuple(text_of(row.where, f"the word %s in {given!r}", word, cleaning) for word in words)
+    found, may_be_empty = f"the word %s in {given!r}", columns.may_be_empty
+    texts = tuple(text_of(row.where, found, word, cleaning, may_be_empty) for word in words)
     if not labelled:
         return Draft({"words": texts})
     tags = sequence(columns.label)
@@ -160,7 +163,9 @@ def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | Non
 def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
     name, of_question = columns.inputs
     context, question = (as_text(row.where, each, value_of(row, each, columns.task)) for each in columns.inputs)
-    text_of(row.where, f"{name!r} is %s", context, None)  # kept as it is: cleaning would move the answers
+    text_of(
+        row.where, f"{name!r} is %s", context, None, columns.may_be_empty
+    )  # kept as it is: cleaning would move the answers
     question = question if cleaning is None else cleaning(question)
     if not question.strip():
         reading.add(f"rows without text in {of_question!r}", row.place)

@@ -146,8 +146,8 @@ class TaskFile(Settings):
     seed: int = 0
     """Seed of the split."""
     max_rejects: int = Field(default=0, ge=0)
-    """Most rows of a split that cannot be used and are left out; the next one is an error, and so is any of `predict`
-    without a column `id`, where rows are known by their numbers."""
+    """Most rows of a split that cannot be used and are left out; the next one is an error, and so is any of `predict`,
+    for test servers want an answer to every row: to an empty text, too."""
     licence: str = "not stated"
     """Licence of the rows, for the records."""
     prompt: str = ""

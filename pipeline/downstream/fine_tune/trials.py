@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from data_prep.errors import UserError
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import TEXT, Example, Labelled
+from data_prep.labelled.rows import first_of
 from data_prep.labelled.task import TaskFile
 from data_prep.labelled.text_to_text import prompt_of
 from data_prep.rng import key
-from data_prep.shards.rows import Ragged, num_rows
+from data_prep.shards.rows import Ragged, num_rows, ragged
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.counted import Counted, of_seeds, said
@@ -113,6 +114,7 @@ class Trials:
         has a score, that is a UserError. UserError, before anything is trained, for rows that cannot be scored."""
         self._check_adapters()
         self._check_scored()
+        self._check_submitted()
         asked = [(model, labels) for labels in self.job.label_counts for model in self.job.models]
         cells = [cell for place in asked if (cell := self._cell(*place))]
         if not cells:
@@ -310,6 +312,18 @@ class Trials:
                 raise UserError(
                     f"downstream {self.job.name}: the {len(rows):,} rows of {split}{drawn_by} cannot be scored: {why}"
                 )
+
+    def _check_submitted(self) -> None:
+        """UserError if the pretrained network has no token of a row that a test server wants an answer to."""
+        asked = self.data.splits.get("predict", []) if self.job.submission and self.data.kind == TEXT else []
+        empty = [e for e in asked if not all(text.strip() for text in e.words or (e.text, e.text_pair or "none"))]
+        rows = ((e.id, self._encoded(self.shape, [e], self.sources[PRETRAINED].folder).rows) for e in empty)
+        if unread := [own for own, of in rows if not ragged(of, "input").lengths.all()]:
+            raise UserError(
+                f"downstream {self.job.name}: {len(unread):,} of {len(asked):,} rows of predict are empty (id "
+                f"{first_of(unread)}), the network's tokenizer has no token for them, and test servers want an answer "
+                "to every row: give them a text, or set pooling to last."
+            )
 
     def _check_adapters(self) -> None:
         """UserError, before anything is trained, if adapters have no place in a network."""
