@@ -18,7 +18,7 @@ from data_prep.errors import UserError
 from data_prep.labelled.examples import TEXT, Example, Labelled
 from data_prep.labelled.rows import first_of
 from data_prep.labelled.task import TaskFile
-from data_prep.labelled.text_to_text import prompt_of
+from data_prep.labelled.text_to_text import prompt_of, written_score
 from data_prep.rng import key
 from data_prep.shards.rows import Ragged, num_rows, ragged
 from data_prep.tokens.cleaning import Cleaning
@@ -88,7 +88,8 @@ class Trials:
             model: Source(folders.get(model, Path(model).expanduser()), model == SCRATCH, model == FROZEN)
             for model in job.models
         }
-        self.prompt = prompt_of(job.data.task_file()[0]) if job.written and job.data.is_task else ""
+        task = job.data.task_file()[0] if job.written and job.data.is_task else TaskFile()
+        self.prompt, self.step = prompt_of(task), task.step
         self.shape, self.main = self._shape(None), metrics.main_metric(data)
         self.head = module_of(self.shape)
         overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
@@ -185,7 +186,20 @@ class Trials:
             if invalid := sum(predicted.invalid for predicted in predictions):
                 total = sum(len(predicted.answers) for predicted in predictions)
                 texts.append(f"{model} from {labels:,} labels: {invalid:,} of {total:,} written texts are no answer")
-        return [*texts, *self._about_diverged(), *self._about_undefined()]
+        return [*texts, *self._about_steps(), *self._about_diverged(), *self._about_undefined()]
+
+    def _about_steps(self) -> list[str]:
+        """How many different scores there are once they are written."""
+        if not (self.shape.written and self.shape.head == "score"):
+            return []
+        scores = {example.score for example in self.data.splits["train"] if example.score is not None}
+        left = len({written_score(score, self.shape.step) for score in scores})
+        if left == len(scores):
+            return []
+        return [
+            f"scores are written in steps of {self.shape.step:g}: of {len(scores):,} different ones of train {left:,} "
+            "remain (step of the task file)"
+        ]
 
     def _about_diverged(self) -> list[str]:
         texts = []
@@ -258,7 +272,7 @@ class Trials:
         return [train[place] for place in drawn(len(train), labels, self.seed, seed)]
 
     def _shape(self, learned: Sequence[Example] | None) -> Shape:
-        return shape_of(self.data, self.job.written, self.prompt, learned)
+        return shape_of(self.data, self.job.written, self.prompt, learned, self.step)
 
     def _trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> Trial:
         source, chosen = self.sources[model], self._chosen(labels, seed)
