@@ -40,7 +40,7 @@ from pipeline.downstream.fine_tune.heads import (
 )
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, num_weights, open_source
-from pipeline.downstream.fine_tune.scoring import scores_of
+from pipeline.downstream.fine_tune.scoring import TEST_BATCH, scores_of
 from pipeline.downstream.fine_tune.trial import Trial
 from pipeline.downstream.finished import once
 from pipeline.downstream.labelled_scores import named_as
@@ -53,6 +53,7 @@ from training.loop import Training
 from training.models.adapters import Adapters
 from training.monitor.early_stopping import BestWeights
 from training.monitor.names import padding_of
+from training.objectives.writing import Writing
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
 
@@ -455,10 +456,12 @@ class _DivergedError(Exception):
 
 
 def _scores_of(objective: Learner, rows: Encoded) -> Ragged:
-    """The network's scores of rows. _DivergedError where they, or its weights, are not finite: ids that it writes are
-    numbers in any case."""
-    weights = objective.network.parameters()
-    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+    """The network's scores of rows. _DivergedError where its weights or scores are not finite; of one that writes, the
+    probabilities of the first rows' texts, for the ids that it writes are numbers in any case."""
+    is_finite = all(bool(torch.isfinite(weight).all()) for weight in objective.network.parameters())
+    if is_finite and isinstance(objective, Writing):
+        is_finite = objective.is_finite(rows.take(np.arange(min(len(rows), TEST_BATCH))))
+    if not is_finite:
         raise _DivergedError
     scores = scores_of(objective.scores, rows)
     if not np.isfinite(scores.values).all():

@@ -119,6 +119,6 @@ def test_samples_that_cannot_be_scored_are_found_before_training(
     built = trials.Trials(asked, {"seed": 5, "precision": "fp32"}, scored, pretrained, Context())
     monkeypatch.setattr(built, "_cell", lambda *_: pytest.fail("it is trained"))
     with pytest.raises(
-        UserError, match=r"topics: the 1 rows of validation \(validation_rows\) cannot be scored: all 1"
+        UserError, match=r"topics: the 1 rows of validation \(validation_rows\) cannot be scored: the only row"
     ):
         built.run()

@@ -70,6 +70,17 @@ def test_labels_and_texts_are_written(tmp_path: Path, head: str, baseline: str) 
     assert model.reads["inputs"] == ["{text}:"]
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_network_has_diverged_that_writes_ids_of_no_probability(tmp_path: Path, steps: int) -> None:
+    writers.write(tmp_path / "artifact", "gpt2", spread=0.02)
+    asked = job(task_file(tmp_path / "data", "class"), steps=steps, lrs=[1e30], seeds=1)
+    data, pretrained = load(asked.data, tmp_path, written=True), SimpleNamespace(path=tmp_path / "artifact")
+    context = Context(downloads=tmp_path, placement={"threads": 1})
+    made = Trials(asked, {"seed": 0, "precision": "fp32"}, data, pretrained, context)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"pretrained from 40 labels diverged at every learning rate \(1e\+30\), so"):
+        made.run()
+
+
 @pytest.mark.parametrize(
     ("step", "said"), [("", "0.05: of 40 different ones of train 21"), ("step: 0.5", "0.5: of 40")]
 )

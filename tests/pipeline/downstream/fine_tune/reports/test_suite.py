@@ -209,7 +209,7 @@ def test_parts_for_which_a_metric_is_not_defined_have_no_score() -> None:
     answers = Predicted([1.0, 2.0, 3.0, 4.0, 5.0], [None] * 5)
     assert metrics.scores_of_parts(data, rows, answers) == {"pearson/x": pytest.approx(1.0)}
     assert metrics.undefined(data, rows) == {
-        "one": "all 1 rows have the score 3; a correlation needs different ones.",
+        "one": "the only row has the score 3; a correlation needs different ones.",
         "same": "all 2 rows have the score 5; a correlation needs different ones.",
     }
     values = [{**metrics.scores(data, rows, answers), **metrics.scores_of_parts(data, rows, answers)}]
