@@ -334,10 +334,11 @@ class Trials:
         empty = [e for e in asked if not all(text.strip() for text in e.words or (e.text, e.text_pair or "none"))]
         rows = ((e.id, self._encoded(self.shape, [e], self.sources[PRETRAINED].folder).rows) for e in empty)
         if unread := [own for own, of in rows if not ragged(of, "input").lengths.all()]:
+            advice = "" if self.shape.written else ", or set pooling to last"
             raise UserError(
                 f"downstream {self.job.name}: {len(unread):,} of {len(asked):,} rows of predict are empty (id "
                 f"{first_of(unread)}), the network's tokenizer has no token for them, and test servers want an answer "
-                "to every row: give them a text, or set pooling to last."
+                f"to every row: give them a text{advice}."
             )
 
     def _check_adapters(self) -> None:
