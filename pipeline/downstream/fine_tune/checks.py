@@ -113,18 +113,16 @@ def findings(data: Labelled) -> Findings:
     return Findings(data.task, data.reported, rows, tuple(data.labels), problems, said, contents, files, reasons)
 
 
-def scored_splits(job: Config, reported: str) -> list[str]:
-    """The splits whose rows the metrics score: the one that is reported, and validation where it chooses something."""
-    tries = max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1
-    return list(dict.fromkeys(["validation"] * (tries or job.evaluate_every is not None) + [reported]))
+def chooses(job: Config) -> list[str]:
+    """What scores of validation rows choose."""
+    chosen = ["learning rates"] if max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1 else []
+    return [*chosen, *(["the states to keep"] if job.evaluate_every is not None else [])]
 
 
 def remarks(job: Config, data: Findings) -> list[str]:
     """What is odd about labelled data, in sentences with numbers."""
     available, texts = data.rows["train"], list(data.remarks)
-    chosen = ["learning rates"] if max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1 else []
-    chosen += ["the states to keep"] if job.evaluate_every is not None else []
-    if data.reported == "validation" and chosen:
+    if data.reported == "validation" and (chosen := chooses(job)):
         texts.append(
             f"{' and '.join(chosen)} are chosen on the rows that are reported, for there is no test: scores are "
             "flattered"
@@ -199,7 +197,7 @@ def _of_files(job: Config, data: Findings) -> Iterator[str]:
             known = choices(name, BASELINES[data.task])
             yield f"has {HAS[data.task]}, for which there is no baseline {name!r}; {known}"
     yield from data.problems
-    yield from data.score_problems(scored_splits(job, data.reported))
+    yield from data.score_problems(dict.fromkeys([*(["validation"] if chooses(job) else []), data.reported]))
 
 
 def architecture_problems(job: Config, model_type: str) -> Iterator[tuple[str, str]]:

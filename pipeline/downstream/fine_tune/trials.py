@@ -295,19 +295,24 @@ class Trials:
             adapters.merge()
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
         held_out = self._held_out(source.folder, split, most)
-        counted = {of: read.counted for (folder, of, _), read in self.held_out.items() if folder == source.folder}
-        counted["train"] = rows.counted
         try:
             shape, threshold = self._fitted(objective, shape, source, split)
             predicted = self._predicted(objective, shape, held_out)
         except _DivergedError:
+            counted = self._counted(source, rows)
             return Trial({}, Predicted([], []), steps, best_step, numbers, padding, counted=counted)
         scores = metrics.scores(self.data, held_out.examples, predicted)
         scores |= metrics.scores_of_parts(self.data, held_out.examples, predicted)
         is_shown = (model, labels) == (PRETRAINED, max(self.job.label_counts))
         kept = self._fine_tuned(objective, shape, source) if is_shown and seed == 0 else None
         shown = predicted if is_shown else replace(predicted, n_best=[])
+        counted = self._counted(source, rows)
         return Trial(scores, shown, steps, best_step, numbers, padding, threshold, counted, kept)
+
+    def _counted(self, source: Source, rows: Encoded) -> dict[str, Sequence[Counted]]:
+        """What was counted of the held-out rows that a source has read, and of its rows of train."""
+        counted = {of: read.counted for (folder, of, _), read in self.held_out.items() if folder == source.folder}
+        return {**counted, "train": rows.counted}
 
     def _fitted(self, objective: Learner, shape: Shape, source: Source, split: str) -> tuple[Shape, float | None]:
         """The shape with what validation rows choose, if it is others that are scored; and a threshold chosen so."""
@@ -319,11 +324,11 @@ class Trials:
 
     def _check_scored(self) -> None:
         """UserError if the metrics are not defined for rows that are to be scored, whatever is answered."""
-        most = {"validation": "validation_rows"} | {self.data.reported: "test_rows"}
-        for split in checks.scored_splits(self.job, self.data.reported):
-            rows = some(self.data.splits[split], getattr(self.job, most[split]), self.seed)
+        samples = [("validation", "validation_rows")] if checks.chooses(self.job) else []
+        for split, most in (*samples, (self.data.reported, "test_rows")):
+            rows = some(self.data.splits[split], getattr(self.job, most), self.seed)
             if why := metrics.unscorable(self.data, rows):
-                drawn_by = f" ({most[split]})" if len(rows) < len(self.data.splits[split]) else ""
+                drawn_by = f" ({most})" if len(rows) < len(self.data.splits[split]) else ""
                 raise UserError(
                     f"downstream {self.job.name}: the {len(rows):,} rows of {split}{drawn_by} cannot be scored: {why}"
                 )
@@ -331,7 +336,7 @@ class Trials:
     def _check_submitted(self) -> None:
         """UserError if the pretrained network has no token of a row that a test server wants an answer to."""
         asked = self.data.splits.get("predict", []) if self.job.submission and self.data.kind == TEXT else []
-        empty = [e for e in asked if not all(text.strip() for text in e.words or (e.text, e.text_pair or "none"))]
+        empty = [e for e in asked if not all(text.strip() for text in e.words or (e.text,))]
         rows = ((e.id, self._encoded(self.shape, [e], self.sources[PRETRAINED].folder).rows) for e in empty)
         if unread := [own for own, of in rows if not ragged(of, "input").lengths.all()]:
             advice = "" if self.shape.written else ", or set pooling to last"

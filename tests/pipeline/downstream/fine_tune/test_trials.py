@@ -302,6 +302,7 @@ def test_a_threshold_is_chosen_by_validation_rows_and_never_by_those_that_are_sc
     trial = built.trial("scratch", 6, 0, 0.25, reported)
     if reported == "test":
         assert calls == [("fitted", "validation", 0.0), ("predicted", "test", 1.5)] and trial.threshold == 1.5
+        assert set(trial.counted) == {"train", "validation", "test"}
         (about,) = built.remarks()
         assert about.startswith("best-exact and best-f1 are those with the threshold")
     else:
