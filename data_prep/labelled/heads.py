@@ -62,6 +62,8 @@ class Columns:
     """Second inputs that a row may do without."""
     kind: str = TEXT
     """Kind of data: text, or that of the files whose paths the inputs are."""
+    may_be_empty: bool = False
+    """Whether texts may be empty: of rows that test servers ask an answer to, whatever they hold."""
 
     @property
     def names(self) -> list[str]:
@@ -126,7 +128,7 @@ def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, A
             value = filled(given, fields)
         else:
             value = as_text(row.where, given, value_of(row, given, columns.task))
-        texts.append(text_of(row.where, f"{given!r} is %s", value, cleaning))
+        texts.append(text_of(row.where, f"{given!r} is %s", value, cleaning, columns.may_be_empty))
     return {"text": texts[0], "text_pair": texts[1] if len(texts) > 1 else None}
 
 
@@ -150,9 +152,9 @@ def _score(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None
 
 
 def _tags(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
-    given = columns.inputs[0]
+    given, found = columns.inputs[0], f"the word %s in {columns.inputs[0]!r}"
     words = texts_of(row.where, given, value_of(row, given, columns.task), are_words=True)
-    texts = tuple(text_of(row.where, f"the word %s in {given!r}", word, cleaning) for word in words)
+    texts = tuple(text_of(row.where, found, word, cleaning, columns.may_be_empty) for word in words)
     if not labelled:
         return Draft({"words": texts})
     tags = texts_of(row.where, columns.label, value_of(row, columns.label, columns.task), are_words=False)
@@ -206,7 +208,9 @@ def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | Non
 def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
     name, of_question = columns.inputs
     context, question = (as_text(row.where, each, value_of(row, each, columns.task)) for each in columns.inputs)
-    text_of(row.where, f"{name!r} is %s", context, None)  # kept as it is: cleaning would move the answers
+    text_of(
+        row.where, f"{name!r} is %s", context, None, columns.may_be_empty
+    )  # kept as it is: cleaning would move the answers
     question = question if cleaning is None else cleaning(question)
     if not question.strip():
         reading.add(f"rows without text in {of_question!r}", row.place)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from data_prep.labelled.examples import TASKS, TEXT, Example, Labelled
 from data_prep.labelled.heads import MAKERS, Columns, Draft, value_of, value_or_null
 from data_prep.labelled.layouts import files, hub, squad, table, tokens
 from data_prep.labelled.layouts.schemes import scheme_in
-from data_prep.labelled.rows import Asked, Reading, Rejects, Row, first_of
+from data_prep.labelled.rows import NAMED, Asked, Reading, Rejects, Row, first_of
 from data_prep.labelled.task import SPLIT_NAMES, Layout, Part, TaskFile, columns_in, paths_of, read_task
 from data_prep.labelled.values import alike, as_text, in_order, plain, spelled
 from data_prep.tokens.cleaning import Cleaning
@@ -50,7 +51,7 @@ def load_files(task: TaskFile, folder: Path, name: str, cleaning: Cleaning | Non
     reading = Reading()
     drafts: dict[str, list[Draft]] = {}
     for split in SPLIT_NAMES:
-        reader = _Reader(task, folder, name, split, reading, cleaning)
+        reader = _Reader(task, folder, name, split, reading, cleaning, has_all=split == "predict")
         drafts[split] = [draft for part in task.parts(split) for draft in reader.drafts(part)]
     if not any(drafts.values()):
         raise UserError(f"{name}: names no files; set train, validation or test")
@@ -159,6 +160,8 @@ class _Reader:
     cleaning: Cleaning | None
     needs_names: bool = True
     """Whether rows must have the columns that name them and their language."""
+    has_all: bool = False
+    """Whether no row may be left out: files for test servers have all, empty ones, too."""
 
     def __post_init__(self) -> None:
         self.rejects = Rejects(self.task.max_rejects, self.reading)
@@ -166,7 +169,7 @@ class _Reader:
     def drafts(self, part: Part) -> Iterator[Draft]:
         columns = self._columns(part)
         names = [*columns.names, *filter(None, (id_column(self.task, part),)), *part.only]
-        count = 0
+        count, unanswerable = 0, _Unanswerable()
         for row in _read(self.task, part, self.split, self.folder, names, self.reading):
             count += 1
             try:
@@ -175,9 +178,11 @@ class _Reader:
                 if (draft := self._draft(row, part, columns)) is not None:
                     yield draft
             except UserError as error:
-                if self.split == "predict" and self.needs_names and not id_column(self.task, part):
-                    raise  # their numbers are ids for test servers, and would be those of other rows
-                self.rejects.add(error)
+                if self.has_all:
+                    unanswerable.add(error, None if isinstance(row, UserError) else self._id_if_any(row, part))
+                else:
+                    self.rejects.add(error)
+        unanswerable.check()
         if not count:
             of_only = " with these values of only" * bool(part.only)
             raise UserError(f"{self.folder / part.path} has no row{of_only}; name a file that has some.")
@@ -213,7 +218,8 @@ class _Reader:
             second = f"here {may_lack[0]}" if may_lack else "and there is none here"
             raise UserError(f"{self.name}: optional: {unfit[0]}; a row may do without its second text alone, {second}")
         optional = tuple(task.optional)
-        return Columns(inputs, label, options, task.classes or None, self.name, optional, task.kind)
+        may_be_empty = self.has_all and task.kind == TEXT
+        return Columns(inputs, label, options, task.classes or None, self.name, optional, task.kind, may_be_empty)
 
     def _draft(self, row: Row, part: Part, columns: Columns) -> Draft | None:
         is_labelled = self.split != "predict"
@@ -221,6 +227,9 @@ class _Reader:
             self.reading.add("rows with an ignored label, left out", row.place)
             return None
         draft = MAKERS[self.task.predicts](row, columns, is_labelled, self.cleaning, self.reading)
+        texts = (draft.content.get("text"), draft.content.get("text_pair"), *draft.content.get("words", ()))
+        if columns.may_be_empty and not all(text is None or text.strip() for text in texts):
+            self.reading.add("rows of predict with an empty text, answered as they are", row.place)
         draft.content.update(
             id=self._id(row, part),
             language=self._language(row, part),
@@ -241,6 +250,11 @@ class _Reader:
             name = ""
         return as_text(row.where, name, value_of(row, name, self.name)) if name else row.place
 
+    def _id_if_any(self, row: Row, part: Part) -> str | None:
+        with suppress(UserError):
+            return self._id(row, part)
+        return None
+
     def _language(self, row: Row, part: Part) -> str:
         language = str(part.language or self.task.language)
         if {language, language.partition(".")[0]} & set(row.fields):
@@ -254,6 +268,31 @@ class _Reader:
             return ""
         problem = f"{language!r} is neither a column nor the code of a language, such as en or zh-TW"
         raise UserError(f"{row.where}: language: {problem}; it has {', '.join(row.fields)}")
+
+
+class _Unanswerable:
+    """Rows that a test server asks an answer to, and that have none: they are refused together."""
+
+    def __init__(self) -> None:
+        self.first: UserError | None = None
+        self.count, self.ids = 0, list[str]()
+
+    def add(self, error: UserError, own: str | None) -> None:
+        """own: the row's id, where it has one that can be read."""
+        self.first, self.count = self.first or error, self.count + 1
+        if own is not None and len(self.ids) <= NAMED:
+            self.ids.append(own)
+
+    def check(self) -> None:
+        """UserError if there are some."""
+        if self.first is not None:
+            what = "1 row" if self.count == 1 else f"{self.count:,} rows"
+            named = f" (id {first_of(self.ids)})" if self.ids else ""
+            first = str(self.first).rstrip(".")
+            raise UserError(
+                f"{first}; {what} of predict{named} cannot be answered, and test servers want an answer to every row: "
+                f"mend {'it' if self.count == 1 else 'them'}."
+            )
 
 
 def id_column(task: TaskFile, part: Part) -> str:

@@ -47,7 +47,7 @@ SPLIT_NAMES = ("train", "validation", "test", "predict")
 ROW_HEADS: tuple[Head, ...] = ("class", "score", "choice")  # heads with one short answer to a row
 FILE_HEADS: tuple[Head, ...] = ("class", "score")  # heads of rows that are files
 _OF_TEXT = (
-    "choices", "prompt", "description", "delimiter", "between", "unconditional", "content_free", "until",
+    "choices", "prompt", "step", "description", "delimiter", "between", "unconditional", "content_free", "until",
 )  # fmt: skip
 _GLOB = "*?"
 _YES_AND_NO = ", for YAML reads yes, no, on and off as truth values"
@@ -151,12 +151,15 @@ class TaskFile(Settings):
     seed: int = 0
     """Seed of the split."""
     max_rejects: int = Field(default=0, ge=0)
-    """Most rows of a split that cannot be used and are left out; the next one is an error, and so is any of `predict`
-    without a column `id`, where rows are known by their numbers."""
+    """Most rows of a split that cannot be used and are left out; the next one is an error, and so is any of `predict`,
+    for test servers want an answer to every row: to an empty text, too."""
     licence: str = "not stated"
     """Licence of the rows, for the records."""
     prompt: str = ""
     """What a row becomes as text for a decoder or an encoder–decoder; columns in braces."""
+    step: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Step in which a network that writes its answers writes scores; null: about a 25th of the range of those of train,
+    which is T5's 0.2 where they reach from 0 to 5, as in STS-B."""
     description: str = ""
     """Text before the first shot."""
     delimiter: str = " "
@@ -207,6 +210,8 @@ class TaskFile(Settings):
             except ValueError as error:
                 advice = "write names of columns in braces, and {{ for a brace"
                 raise ValueError(f"{name}: {error}; {advice}") from None
+        if self.step is not None and self.predicts != "score":
+            raise ValueError(f"step is of written scores, and the head is {self.predicts}; leave it out")
         self._check_kind()
         if self.predicts == "choice":
             for label, number in self.classes.items():

@@ -9,15 +9,18 @@ in. Of questions about contexts, and of their answers, every punctuation mark st
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 
 from data_prep.errors import UserError
 from data_prep.labelled.layouts.squad import COLUMNS
 from data_prep.labelled.task import SPLIT_NAMES, TaskFile, fields_of, renamed
 
-NO_LABEL = -1  # of a text that is no number
+STEPS = 25  # from the least score of STS-B, 0, to its greatest, 5, as T5 writes them: in steps of 0.2
+UNREADABLE = 5  # steps below the least score, as T5's −1 of STS-B
 CONTEXT, QUESTION = COLUMNS  # fields of `prompt_of`
 
 
@@ -77,6 +80,28 @@ def as_in(context: str, written: str) -> str:
         pattern += between * bool(before) + re.escape(part)
     match = re.search(pattern, context) if parts else None
     return match[0] if match else written
+
+
+def step_of(scores: Sequence[float]) -> float:
+    """The step in which scores are written: 1, 2 or 5 times a power of ten, so that about `STEPS` reach from the least
+    to the greatest; 0.2 of those from 0 to 5, and of scores that are all the same."""
+    exact = (max(scores) - min(scores)) / STEPS
+    if not exact:
+        return 0.2
+    power = 10.0 ** math.floor(math.log10(exact))
+    return min((float(f"{digit * power:g}") for digit in (1, 2, 5, 10)), key=lambda step: abs(math.log(step / exact)))
+
+
+def written_score(score: float, step: float) -> str:
+    """The nearest multiple of the step, halves to even, with one decimal at least."""
+    per_unit = 1 / step
+    exponent = Decimal(repr(step)).as_tuple().exponent
+    return f"{round(score * per_unit) / per_unit:.{max(1, -int(exponent))}f}"
+
+
+def unreadable_score(scores: Sequence[float], step: float) -> float:
+    """What a text counts as that is no number: a score below all that there are."""
+    return float(written_score(min(scores), step)) - UNREADABLE * step
 
 
 def _is_mark(letter: str) -> bool:

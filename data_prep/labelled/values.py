@@ -29,13 +29,13 @@ def short(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def text_of(where: str, found: str, value: object, cleaning: Cleaning | None) -> str:
+def text_of(where: str, found: str, value: object, cleaning: Cleaning | None, may_be_empty: bool = False) -> str:
     """The text, cleaned. found: what was found, for errors; %s in it stands for the value."""
     if isinstance(value, str) and (half := _HALF.search(value)):
         problem = f"with half of a surrogate pair (\\u{ord(half[0]):04x}), which is no character"
         raise UserError(f"{where}: {found.replace('%s', short(value))}, {problem}; expected text")
     text = (value if cleaning is None else cleaning(value)) if isinstance(value, str) else ""
-    if not text.strip():
+    if not text.strip() and not (may_be_empty and isinstance(value, str)):
         raise UserError(f"{where}: {found.replace('%s', short(value))}; expected text")
     return text
 

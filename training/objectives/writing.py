@@ -92,3 +92,11 @@ class Writing(BaseObjective):
         """The ids of what it writes after each row's source, without the id that ends it."""
         self.network.eval()
         return self.encoder.write(ragged(rows, "input"), self.most)
+
+    def is_finite(self, rows: Rows) -> bool:
+        """Whether the log probability of rows' texts is a number: ids that are written are, whatever they come from."""
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        with torch.no_grad():
+            sums = self.network(**{name: tensor.to(device) for name, tensor in self.collate(rows).items()})
+        return bool(torch.isfinite(sums["lm"]))

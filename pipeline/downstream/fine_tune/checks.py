@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,7 @@ from data_prep.opening.files import UnfitError, read_json
 from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream import metrics
+from pipeline.downstream.fine_tune.metrics import unscorable
 from pipeline.fingerprint import digest
 from training.models import adapters
 from training.models.text.architectures import architecture_in, architecture_of
@@ -88,6 +89,14 @@ class Findings:
     """Digest of the examples that are files; empty: there are none."""
     files: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """These files, each with its state."""
+    unscorable: Mapping[str, str] = field(default_factory=dict)
+    """By split, of validation and `reported`, why the metrics are not defined for its rows."""
+
+    def score_problems(self, splits: Iterable[str]) -> Iterator[str]:
+        """Why some of these splits cannot be scored."""
+        for split in splits:
+            if split in self.unscorable:
+                yield f"the rows of {split} cannot be scored: {self.unscorable[split]}"
 
 
 def findings(data: Labelled) -> Findings:
@@ -99,15 +108,21 @@ def findings(data: Labelled) -> Findings:
     contents = digest([example.digest for example in examples]) if examples else ""
     files = tuple((example.file, _state(Path(example.file))) for example in examples)
     said = tuple(checks.remarks(data))
-    return Findings(data.task, data.reported, rows, tuple(data.labels), problems, said, contents, files)
+    scored = {} if wrong else {split: unscorable(data, data.splits[split]) for split in ("validation", data.reported)}
+    reasons = {split: why.rstrip(".") for split, why in scored.items() if why}
+    return Findings(data.task, data.reported, rows, tuple(data.labels), problems, said, contents, files, reasons)
+
+
+def chooses(job: Config) -> list[str]:
+    """What scores of validation rows choose."""
+    chosen = ["learning rates"] if max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1 else []
+    return [*chosen, *(["the states to keep"] if job.evaluate_every is not None else [])]
 
 
 def remarks(job: Config, data: Findings) -> list[str]:
     """What is odd about labelled data, in sentences with numbers."""
     available, texts = data.rows["train"], list(data.remarks)
-    chosen = ["learning rates"] if max(map(len, (job.lrs, job.scratch_lrs, job.frozen_lrs))) > 1 else []
-    chosen += ["the states to keep"] if job.evaluate_every is not None else []
-    if data.reported == "validation" and chosen:
+    if data.reported == "validation" and (chosen := chooses(job)):
         texts.append(
             f"{' and '.join(chosen)} are chosen on the rows that are reported, for there is no test: scores are "
             "flattered"
@@ -182,6 +197,7 @@ def _of_files(job: Config, data: Findings) -> Iterator[str]:
             known = choices(name, BASELINES[data.task])
             yield f"has {HAS[data.task]}, for which there is no baseline {name!r}; {known}"
     yield from data.problems
+    yield from data.score_problems(dict.fromkeys([*(["validation"] if chooses(job) else []), data.reported]))
 
 
 def architecture_problems(job: Config, model_type: str) -> Iterator[tuple[str, str]]:

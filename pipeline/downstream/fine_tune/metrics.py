@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.errors import UserError
+from data_prep.labelled.examples import Example, Head, Labelled
 from pipeline.downstream import labelled_scores
 from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.heads.words import OUTSIDE
@@ -51,19 +54,63 @@ def _best(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> 
 
 
 def scores_of_parts(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> dict[str, float]:
-    """Scores of the rows of each named part, and of each language where there are several, as `accuracy/mnli-mm`."""
-    languages = {example.language for example in examples}
-    groups: dict[str, list[int]] = {}
-    for row, example in enumerate(examples):
-        name = example.part or (example.language if len(languages) > 1 else "")
-        groups.setdefault(name, []).append(row)
+    """Scores of the rows of each group (`groups`), as `accuracy/mnli-mm`; of those that the metrics are not defined
+    for (`undefined`), none."""
     by_name: dict[str, float] = {}
-    for name, rows in groups.items():
-        if name:
-            of_rows = Predicted([predicted.answers[row] for row in rows], [predicted.scores[row] for row in rows])
+    for name, rows in groups(examples).items():
+        of_rows = Predicted([predicted.answers[row] for row in rows], [predicted.scores[row] for row in rows])
+        with suppress(UserError):  # of what is answered none remains: answers are numbers, or names of labels
             values = scores(data, [examples[row] for row in rows], of_rows)
             by_name |= {f"{metric}/{name}": value for metric, value in values.items()}
     return by_name
+
+
+def groups(examples: Sequence[Example]) -> dict[str, list[int]]:
+    """The rows that are scored apart, by name: of each named part, and of each language where there are several."""
+    parts = {example.part for example in examples}
+    languages = {example.language for example in examples}
+    of_name: dict[str, list[int]] = {}
+    for row, example in enumerate(examples):
+        if example.part:
+            of_name.setdefault(example.part, []).append(row)
+    for row, example in enumerate(examples):
+        if example.language and len(languages) > 1:
+            of_name.setdefault(language_name(example.language, parts), []).append(row)
+    return of_name
+
+
+def language_name(language: str, parts: Collection[str]) -> str:
+    """What the scores of a language are called: by its code, but where a part is called so."""
+    while language in parts:
+        language = f"language-{language}"
+    return language
+
+
+def unscorable(data: Labelled, examples: Sequence[Example]) -> str:
+    """Why the metrics are not defined for these rows, whatever is answered: a sentence, or nothing. The right answers
+    are scored."""
+    try:
+        scores(data, examples, Predicted([_RIGHT[data.head](example) for example in examples], [None] * len(examples)))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def undefined(data: Labelled, examples: Sequence[Example]) -> dict[str, str]:
+    """Why some groups (`groups`) have no score, by name."""
+    reasons = {name: unscorable(data, [examples[row] for row in rows]) for name, rows in groups(examples).items()}
+    return {name: why for name, why in reasons.items() if why}
+
+
+_RIGHT: dict[Head, Callable[[Example], Any]] = {
+    "class": lambda example: example.label,
+    "score": lambda example: example.score,
+    "tags": lambda example: example.tags,
+    "choice": lambda example: example.label,
+    "answer": lambda example: example.answers[0].text if example.answers else "",
+    "text": lambda example: example.target,
+}
+"""What is right, as networks answer."""
 
 
 def _tag_f1(data: Labelled, examples: Sequence[Example], predicted: Predicted) -> float:

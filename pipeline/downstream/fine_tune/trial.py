@@ -18,7 +18,8 @@ _TRIAL = "trial.json"
 
 @dataclass(frozen=True)
 class Trial:
-    """One fine-tuning: scores by name, and what was predicted for the rows that they are of."""
+    """One fine-tuning: scores by name, and what was predicted for the rows that they are of; neither, where the network
+    diverged."""
 
     scores: dict[str, float]
     predicted: Predicted
@@ -36,6 +37,11 @@ class Trial:
     """What of the rows of each split that it read is cut, or not learned."""
     network: FineTuned | Path | None = None
     """What was trained, or the folder of an earlier attempt that holds it; only of the network that is kept."""
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its weights or scores are no finite numbers."""
+        return not self.scores
 
 
 def save(trial: Trial, folder: Path) -> None:

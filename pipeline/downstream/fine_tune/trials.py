@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,18 +11,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 
 from data_prep.errors import UserError
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import TEXT, Example, Labelled
+from data_prep.labelled.rows import first_of
 from data_prep.labelled.task import TaskFile
-from data_prep.labelled.text_to_text import prompt_of
+from data_prep.labelled.text_to_text import prompt_of, written_score
 from data_prep.rng import key
-from data_prep.shards.rows import num_rows
+from data_prep.shards.rows import Ragged, num_rows, ragged
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.counted import Counted, of_seeds, said
-from pipeline.downstream.fine_tune import exported, metrics, submission
+from pipeline.downstream.fine_tune import checks, exported, metrics, submission
 from pipeline.downstream.fine_tune import trial as trial_files
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, steps_of, stream_of
 from pipeline.downstream.fine_tune.exported import FineTuned
@@ -37,7 +40,7 @@ from pipeline.downstream.fine_tune.heads import (
 )
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.downstream.fine_tune.learners import Learner, learner_of, num_weights, open_source
-from pipeline.downstream.fine_tune.scoring import scores_of
+from pipeline.downstream.fine_tune.scoring import TEST_BATCH, scores_of
 from pipeline.downstream.fine_tune.trial import Trial
 from pipeline.downstream.finished import once
 from pipeline.downstream.labelled_scores import named_as
@@ -50,6 +53,7 @@ from training.loop import Training
 from training.models.adapters import Adapters
 from training.monitor.early_stopping import BestWeights
 from training.monitor.names import padding_of
+from training.objectives.writing import Writing
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
 
@@ -85,7 +89,8 @@ class Trials:
             model: Source(folders.get(model, Path(model).expanduser()), model == SCRATCH, model == FROZEN)
             for model in job.models
         }
-        self.prompt = prompt_of(job.data.task_file()[0]) if job.written and job.data.is_task else ""
+        task = job.data.task_file()[0] if job.written and job.data.is_task else TaskFile()
+        self.prompt, self.step = prompt_of(task), task.step
         self.shape, self.main = self._shape(None), metrics.main_metric(data)
         self.head = module_of(self.shape)
         overlap = job.length // 3 if job.window_overlap is None else job.window_overlap
@@ -96,6 +101,8 @@ class Trials:
         self.encoders: dict[Source, Any] = {}
         self.predicted: dict[tuple[str, int], list[Predicted]] = {}
         """By model and number of labels, what was predicted for `reported()` in each seed."""
+        self.diverged: dict[tuple[str, int, float], dict[int, bool]] = {}
+        """By model, number of labels and learning rate, whether the network diverged, by seed."""
         self.kept: FineTuned | Path | None = None
         """The pretrained network, fine-tuned with the most labels in the first seed."""
         tries = sum(len(self._rates(model)) for model in job.models if len(self._rates(model)) > 1)
@@ -103,18 +110,49 @@ class Trials:
         self.done = 0
 
     def run(self) -> list[dict[str, Any]]:
-        """A cell for each number of labels and model: scores by seed, the chosen rate, the score of each one tried."""
-        self._check_adapters()
-        return [self._cell(model, labels) for labels in self.job.label_counts for model in self.job.models]
+        """A cell for each number of labels and model: scores by seed, the chosen rate, the score of each one tried.
 
-    def _cell(self, model: str, labels: int) -> dict[str, Any]:
-        """A single rate is not tried before it is used."""
+        None of a model that diverges at every rate, which `remarks` tell; of the pretrained network, and where no model
+        has a score, that is a UserError. UserError, before anything is trained, for rows that cannot be scored."""
+        self._check_adapters()
+        self._check_scored()
+        self._check_submitted()
+        asked = [(model, labels) for labels in self.job.label_counts for model in self.job.models]
+        cells = [cell for place in asked if (cell := self._cell(*place))]
+        if not cells:
+            raise self._all_diverged(*asked[0])
+        return cells
+
+    def _cell(self, model: str, labels: int) -> dict[str, Any] | None:
+        """A single rate is not tried before it is used. The best rate is used that diverges in no seed."""
         rates = self._rates(model)
         tried: dict[float, float] = {}
         if len(rates) > 1:
-            tried = {lr: self.trial(model, labels, SELECTION, lr, "validation").scores[self.main] for lr in rates}
-        lr = max(tried, key=lambda rate: tried[rate]) if tried else rates[0]
-        trials = [self.trial(model, labels, seed, lr, self.data.reported) for seed in range(self.job.seeds)]
+            tried = {lr: self._tried(model, labels, lr) for lr in rates}
+        usable = [rate for rate in rates if tried.get(rate) != -math.inf]
+        for lr in sorted(usable, key=lambda rate: -tried.get(rate, 0.0)):
+            trials = [self.trial(model, labels, seed, lr, self.data.reported) for seed in range(self.job.seeds)]
+            if not any(trial.diverged for trial in trials):
+                return self._cell_of(model, labels, lr, tried, trials)
+        if model == PRETRAINED:
+            raise self._all_diverged(model, labels)
+        return None
+
+    def _tried(self, model: str, labels: int, lr: float) -> float:
+        """The score that chooses rates; −∞ where the network diverged."""
+        trial = self.trial(model, labels, SELECTION, lr, "validation")
+        return -math.inf if trial.diverged else trial.scores[self.main]
+
+    def _all_diverged(self, model: str, labels: int) -> UserError:
+        rates, setting = ", ".join(f"{rate:g}" for rate in self._rates(model)), self._rates_setting(model)
+        return UserError(
+            f"downstream {self.job.name}: {model} from {labels:,} labels diverged at every learning rate ({rates}), so "
+            f"that its weights or scores are no numbers; set lower ones in {setting}."
+        )
+
+    def _cell_of(
+        self, model: str, labels: int, lr: float, tried: Mapping[float, float], trials: Sequence[Trial]
+    ) -> dict[str, Any]:
         if (model, labels) == (PRETRAINED, max(self.job.label_counts)):
             self.kept = trials[0].network
         self.predicted[model, labels] = [trial.predicted for trial in trials]
@@ -130,7 +168,7 @@ class Trials:
             "padding": mean_of([trial.padding for trial in trials]),
             "thresholds": [trial.threshold for trial in trials if trial.threshold is not None],
             "lr": lr,
-            "tried": {str(rate): value for rate, value in tried.items()},
+            "tried": {str(rate): value if math.isfinite(value) else None for rate, value in tried.items()},
         }
 
     def reported(self) -> list[Example]:
@@ -149,7 +187,38 @@ class Trials:
             if invalid := sum(predicted.invalid for predicted in predictions):
                 total = sum(len(predicted.answers) for predicted in predictions)
                 texts.append(f"{model} from {labels:,} labels: {invalid:,} of {total:,} written texts are no answer")
+        return [*texts, *self._about_steps(), *self._about_diverged(), *self._about_undefined()]
+
+    def _about_steps(self) -> list[str]:
+        """How many different scores there are once they are written."""
+        if not (self.shape.written and self.shape.head == "score"):
+            return []
+        scores = {example.score for example in self.data.splits["train"] if example.score is not None}
+        left = len({written_score(score, self.shape.step) for score in scores})
+        if left == len(scores):
+            return []
+        return [
+            f"scores are written in steps of {self.shape.step:g}: of {len(scores):,} different ones of train {left:,} "
+            "remain (step of the task file)"
+        ]
+
+    def _about_diverged(self) -> list[str]:
+        texts = []
+        for (model, labels, lr), by_seed in self.diverged.items():
+            if any(by_seed.values()):
+                seeds = f"{sum(by_seed.values())} of {len(by_seed)} seed{'s' * (len(by_seed) > 1)}"
+                left = (
+                    ""
+                    if (model, labels) in self.predicted
+                    else (f"; it has no score with {labels:,} labels: set lower rates in {self._rates_setting(model)}")
+                )
+                texts.append(f"{model} from {labels:,} labels diverged at the learning rate {lr:g} in {seeds}{left}")
         return texts
+
+    def _about_undefined(self) -> list[str]:
+        """Which parts and languages have no score."""
+        reasons = metrics.undefined(self.data, self.reported())
+        return [f"no score of {name} apart: {why.rstrip('.')}" for name, why in reasons.items()]
 
     def _about_no_answer(self) -> list[str]:
         texts = []
@@ -166,8 +235,12 @@ class Trials:
         return texts
 
     def _rates(self, model: str) -> list[float]:
-        own = {SCRATCH: self.job.scratch_lrs, FROZEN: self.job.frozen_lrs}
-        return own.get(model) or self.job.lrs
+        return getattr(self.job, self._rates_setting(model))
+
+    def _rates_setting(self, model: str) -> str:
+        """The name of the setting with a model's learning rates."""
+        own = {SCRATCH: "scratch_lrs", FROZEN: "frozen_lrs"}.get(model, "lrs")
+        return own if getattr(self.job, own) else "lrs"
 
     def trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> Trial:
         """Fine-tune once and score on `split`, unless an earlier attempt at the job has (`finished`)."""
@@ -181,10 +254,10 @@ class Trials:
             trial_files.read,
         )
         self._note(model, labels, seed, trial)
+        self.diverged.setdefault((model, labels, lr), {})[seed] = trial.diverged
         self.done += 1
-        self.context.progress(
-            f"{model} from {labels:,} labels: {self.main} {trial.scores[self.main]:.3f}", self.done / self.total
-        )
+        said = f"diverged at {lr:g}" if trial.diverged else f"{self.main} {trial.scores[self.main]:.3f}"
+        self.context.progress(f"{model} from {labels:,} labels: {said}", min(self.done / self.total, 1.0))
         return trial
 
     def _note(self, model: str, labels: int, seed: int, trial: Trial) -> None:
@@ -200,7 +273,7 @@ class Trials:
         return [train[place] for place in drawn(len(train), labels, self.seed, seed)]
 
     def _shape(self, learned: Sequence[Example] | None) -> Shape:
-        return shape_of(self.data, self.job.written, self.prompt, learned)
+        return shape_of(self.data, self.job.written, self.prompt, learned, self.step)
 
     def _trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> Trial:
         source, chosen = self.sources[model], self._chosen(labels, seed)
@@ -222,24 +295,56 @@ class Trials:
             adapters.merge()
         most = self.job.validation_rows if seed == SELECTION else self.job.test_rows
         held_out = self._held_out(source.folder, split, most)
-        shape, threshold = self._fitted(objective, shape, source, split)
-        predicted = self._predicted(objective, shape, held_out)
+        try:
+            shape, threshold = self._fitted(objective, shape, source, split)
+            predicted = self._predicted(objective, shape, held_out)
+        except _DivergedError:
+            counted = self._counted(source, rows)
+            return Trial({}, Predicted([], []), steps, best_step, numbers, padding, counted=counted)
         scores = metrics.scores(self.data, held_out.examples, predicted)
         scores |= metrics.scores_of_parts(self.data, held_out.examples, predicted)
         is_shown = (model, labels) == (PRETRAINED, max(self.job.label_counts))
         kept = self._fine_tuned(objective, shape, source) if is_shown and seed == 0 else None
         shown = predicted if is_shown else replace(predicted, n_best=[])
-        counted = {of: read.counted for (folder, of, _), read in self.held_out.items() if folder == source.folder}
-        counted["train"] = rows.counted
+        counted = self._counted(source, rows)
         return Trial(scores, shown, steps, best_step, numbers, padding, threshold, counted, kept)
+
+    def _counted(self, source: Source, rows: Encoded) -> dict[str, Sequence[Counted]]:
+        """What was counted of the held-out rows that a source has read, and of its rows of train."""
+        counted = {of: read.counted for (folder, of, _), read in self.held_out.items() if folder == source.folder}
+        return {**counted, "train": rows.counted}
 
     def _fitted(self, objective: Learner, shape: Shape, source: Source, split: str) -> tuple[Shape, float | None]:
         """The shape with what validation rows choose, if it is others that are scored; and a threshold chosen so."""
         if split == "validation" or not hasattr(self.head, "fitted"):
             return shape, None
         validation = self._held_out(source.folder, "validation", self.job.validation_rows)
-        shape = self.head.fitted(shape, validation, scores_of(objective.scores, validation))
+        shape = self.head.fitted(shape, validation, _scores_of(objective, validation))
         return shape, shape.threshold if shape.unanswerable else None
+
+    def _check_scored(self) -> None:
+        """UserError if the metrics are not defined for rows that are to be scored, whatever is answered."""
+        samples = [("validation", "validation_rows")] if checks.chooses(self.job) else []
+        for split, most in (*samples, (self.data.reported, "test_rows")):
+            rows = some(self.data.splits[split], getattr(self.job, most), self.seed)
+            if why := metrics.unscorable(self.data, rows):
+                drawn_by = f" ({most})" if len(rows) < len(self.data.splits[split]) else ""
+                raise UserError(
+                    f"downstream {self.job.name}: the {len(rows):,} rows of {split}{drawn_by} cannot be scored: {why}"
+                )
+
+    def _check_submitted(self) -> None:
+        """UserError if the pretrained network has no token of a row that a test server wants an answer to."""
+        asked = self.data.splits.get("predict", []) if self.job.submission and self.data.kind == TEXT else []
+        empty = [e for e in asked if not all(text.strip() for text in e.words or (e.text,))]
+        rows = ((e.id, self._encoded(self.shape, [e], self.sources[PRETRAINED].folder).rows) for e in empty)
+        if unread := [own for own, of in rows if not ragged(of, "input").lengths.all()]:
+            advice = "" if self.shape.written else ", or set pooling to last"
+            raise UserError(
+                f"downstream {self.job.name}: {len(unread):,} of {len(asked):,} rows of predict are empty (id "
+                f"{first_of(unread)}), the network's tokenizer has no token for them, and test servers want an answer "
+                f"to every row: give them a text{advice}."
+            )
 
     def _check_adapters(self) -> None:
         """UserError, before anything is trained, if adapters have no place in a network."""
@@ -289,11 +394,15 @@ class Trials:
         return done["step"], best.step, padding
 
     def _score(self, objective: Learner, shape: Shape, held_out: Encoded) -> float:
-        """The number that counts."""
-        return metrics.scores(self.data, held_out.examples, self._predicted(objective, shape, held_out))[self.main]
+        """The number that counts; −∞ where the network has diverged."""
+        try:
+            predicted = self._predicted(objective, shape, held_out)
+        except _DivergedError:
+            return -math.inf
+        return metrics.scores(self.data, held_out.examples, predicted)[self.main]
 
     def _predicted(self, objective: Learner, shape: Shape, held_out: Encoded) -> Predicted:
-        return self.head.predicted(shape, held_out, scores_of(objective.scores, held_out))
+        return self.head.predicted(shape, held_out, _scores_of(objective, held_out))
 
     def _fine_tuned(self, objective: Learner, shape: Shape, source: Source) -> FineTuned:
         framed, examples = self.job.pooling == "last", self.data.splits["train"]
@@ -346,6 +455,24 @@ class Trials:
             self.encoders[source] = open_source(source.folder, self.shape)
         encoder = self.encoders[source]
         return encoder.from_random_weights() if source.scratch else encoder.copied()
+
+
+class _DivergedError(Exception):
+    """A network whose weights or scores are no finite numbers."""
+
+
+def _scores_of(objective: Learner, rows: Encoded) -> Ragged:
+    """The network's scores of rows. _DivergedError where its weights or scores are not finite; of one that writes, the
+    probabilities of the first rows' texts, for the ids that it writes are numbers in any case."""
+    is_finite = all(bool(torch.isfinite(weight).all()) for weight in objective.network.parameters())
+    if is_finite and isinstance(objective, Writing):
+        is_finite = objective.is_finite(rows.take(np.arange(min(len(rows), TEST_BATCH))))
+    if not is_finite:
+        raise _DivergedError
+    scores = scores_of(objective.scores, rows)
+    if not np.isfinite(scores.values).all():
+        raise _DivergedError
+    return scores
 
 
 def mean_of(shares: Sequence[float | None]) -> float | None:

@@ -52,7 +52,8 @@ def _scaled(values: Column, which: str, others: Column) -> np.ndarray:
         raise UserError(f"the score of row {bad[0]} is {array[bad[0]]}; expected a number.")
     if np.ptp(array) == 0:
         if which == "truth":
-            raise UserError(f"all {len(array)} rows have the score {array[0]:g}; a correlation needs different ones.")
+            rows = "the only row has" if len(array) == 1 else f"all {len(array)} rows have"
+            raise UserError(f"{rows} the score {array[0]:g}; a correlation needs different ones.")
         return np.zeros_like(array)
     array = array - array.mean()
     return array / array.std()

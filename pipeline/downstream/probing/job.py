@@ -126,8 +126,8 @@ def check(job: Config, data: checks.Findings) -> None:
     where = f"downstream {job.name}: {job.data.shown}"
     if data.task not in PROBED:
         raise UserError(f"{where}: has {HAS[data.task]}, and {job.task} asks labels of rows or words; name another.")
-    if data.problems:
-        raise UserError(f"{where}: {'; '.join(data.problems)}.")
+    if wrong := [*data.problems, *data.score_problems(dict.fromkeys(("validation", data.reported)))]:
+        raise UserError(f"{where}: {'; '.join(wrong)}.")
     for name in job.baselines:
         if name not in BASELINES[data.task]:
             known = choices(name, BASELINES[data.task])

@@ -291,12 +291,25 @@ def test_rows_of_train_with_one_id_get_numbers(load: Load) -> None:
     assert "rows of train with the id of another, which get #2, #3 … behind it: 2 (a.csv:3, a.csv:4)" in data.notes
 
 
-def test_no_row_of_predict_is_left_out_whose_number_is_its_id(load: Load) -> None:
-    files = {"a.csv": "k,text,label\n1,u,1\n2,v,0\n", "b.csv": "k,text\n7,u\n8,\n9,w\n"}
-    given: dict[str, Any] = {"train": "a.csv", "validation": "a.csv", "predict": "b.csv", "inputs": ["text"]}
-    assert [row.id for row in load(files, **given, id="k", max_rejects=1).splits["predict"]] == ["7", "9"]
-    with pytest.raises(UserError, match=r"b\.csv line 3: 'text' is"):
-        load(files, **given, max_rejects=1)
+@pytest.mark.parametrize("own", ["k", ""])
+def test_no_row_of_predict_is_left_out(load: Load, own: str) -> None:
+    """Neither where ids name rows nor where their numbers do: what is empty is answered, what cannot be is refused."""
+    rows = [{"k": 7, "text": "u"}, {"k": 8, "text": ""}, {"k": 9, "text": None}, {"k": 10, "text": ["w", 1]}]
+    lines = [f"{json.dumps(row)}\n" for row in rows]
+    files = {"a.csv": "k,text,label\n1,u,1\n2,v,0\n", "b.jsonl": "".join(lines[:2]), "c.jsonl": "".join(lines)}
+    given: dict[str, Any] = {"train": "a.csv", "validation": "a.csv", "inputs": ["text"], "id": own, "max_rejects": 9}
+    data = load(files, predict="b.jsonl", **given)
+    assert [(row.id, row.text) for row in data.splits["predict"]] == (
+        [("7", "u"), ("8", "")] if own else [("b.jsonl:1", "u"), ("b.jsonl:2", "")]
+    )
+    assert "rows of predict with an empty text, answered as they are: 1 (b.jsonl:2)" in data.notes
+    named = "9, 10" if own else "c.jsonl:3, c.jsonl:4"
+    with pytest.raises(
+        UserError,
+        match=rf"c\.jsonl line 3: 'text', .* has no value; .*; 2 rows of predict \(id {named}\) cannot be answered, "
+        "and test servers want an answer to every row: mend them",
+    ):
+        load(files, predict="c.jsonl", **given)
 
 
 def test_rows_of_predict_may_have_one_id_and_a_column_of_their_own_for_it(load: Load) -> None:

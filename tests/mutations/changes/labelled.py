@@ -12,6 +12,43 @@ LABELS, CHOICES = f"{TESTS}/test_labels.py", f"{TESTS}/test_choices.py"
 
 CHANGES = [
     Change(
+        "a network that has diverged is scored",
+        "pipeline/downstream/fine_tune/trials.py",
+        "if not np.isfinite(scores.values).all():",
+        "if scores is None:",
+        (
+            "tests/pipeline/downstream/fine_tune/test_diverged.py"
+            "::test_a_network_has_diverged_whose_weights_or_scores_are_no_numbers",
+        ),
+    ),
+    Change(
+        "a rate that diverges in a reported seed is reported without that seed",
+        "pipeline/downstream/fine_tune/trials.py",
+        "if not any(trial.diverged for trial in trials):",
+        "if trials := [trial for trial in trials if not trial.diverged]:",
+        (
+            "tests/pipeline/downstream/fine_tune/test_diverged.py"
+            "::test_rates_at_which_a_network_diverges_are_not_chosen_and_are_named",
+        ),
+    ),
+    Change(
+        "rows with a part have no score of their language",
+        "pipeline/downstream/fine_tune/metrics.py",
+        "if example.language and len(languages) > 1:",
+        "if example.language and len(languages) > 1 and not example.part:",
+        (
+            "tests/pipeline/downstream/fine_tune/reports/test_languages.py"
+            "::test_rows_with_parts_and_languages_have_scores_of_both",
+        ),
+    ),
+    Change(
+        "rows that a test server asks for are left out",
+        "data_prep/labelled/loading.py",
+        "                if self.has_all:\n",
+        "                if self.has_all and not self.task.max_rejects:\n",
+        ("tests/data_prep/labelled/test_tasks.py::test_no_row_of_predict_is_left_out",),
+    ),
+    Change(
         "a row ends at any sign that Python takes for a line end",
         f"{ROOM}/layouts/table.py",
         'text = raw.decode("utf-8", "surrogateescape").removesuffix("\\n").removesuffix("\\r")\n        if text:',

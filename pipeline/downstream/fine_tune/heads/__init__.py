@@ -16,7 +16,7 @@ have examples that are files, whatever their kind.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from tokenizers import Tokenizer, processors
 
 from data_prep.kinds import kind_of
 from data_prep.labelled.examples import TEXT, Example, Head, Labelled
+from data_prep.labelled.text_to_text import step_of, unreadable_score
 from data_prep.opening.files import read_json
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens import pretrained
@@ -49,7 +50,8 @@ class Shape:
     """What answers can be. scale: mean and standard deviation of training's scores, in which scores are learned.
     unanswerable: whether some question of training has no answer. written: whether answers are written as texts.
     threshold: “no answer” is said where its score is above that of the best answer by more than this. prompt: how a
-    network that writes is given a `question` about a `context`; empty: as T5 was. kind: of data in examples."""
+    network that writes is given a `question` about a `context`; empty: as T5 was. kind: of data in examples. step: in
+    which scores are written. unreadable: the score of a written text that is no number."""
 
     head: Head
     labels: tuple[str, ...] = ()
@@ -59,19 +61,38 @@ class Shape:
     threshold: float = 0.0
     prompt: str = ""
     kind: str = TEXT
+    step: float = 0.2
+    unreadable: float = -1.0
 
 
 def shape_of(
-    data: Labelled, written: bool = False, prompt: str = "", learned: Sequence[Example] | None = None
+    data: Labelled,
+    written: bool = False,
+    prompt: str = "",
+    learned: Sequence[Example] | None = None,
+    step: float | None = None,
 ) -> Shape:
-    """The shape of a data set's answers. learned: the examples that are learned from; None: all of train."""
+    """The shape of a data set's answers. learned: the examples that are learned from; None: all of train. step: that of
+    written scores; None: `step_of` all scores of train."""
     train, scale = data.splits["train"] if learned is None else learned, (0.0, 1.0)
     if data.head == "score":
         scores = np.array([example.score for example in train if example.score is not None])
         scale = (float(scores.mean()), float(scores.std()) or 1.0)
     unanswerable = data.head == "answer" and any(not example.answers for example in train)
-    written = written or data.head == "text"
-    return Shape(data.head, tuple(data.labels), scale, unanswerable, written, prompt=prompt, kind=data.kind)
+    shape = Shape(
+        data.head,
+        tuple(data.labels),
+        scale,
+        unanswerable,
+        written or data.head == "text",
+        prompt=prompt,
+        kind=data.kind,
+    )
+    if not (shape.written and data.head == "score"):
+        return shape
+    scores = [example.score for example in data.splits["train"] if example.score is not None]
+    step = step_of(scores) if step is None else step
+    return replace(shape, step=step, unreadable=unreadable_score(scores, step))
 
 
 @dataclass(frozen=True)

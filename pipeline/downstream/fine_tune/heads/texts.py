@@ -1,7 +1,8 @@
 """A text written after another one: labels, numbers and answers by their names, too (Raffel et al. 2020, section 2.4).
 
 class    its text ─► the label's name; a text that is no label's name is wrong
-score    its text ─► the number, rounded to multiples of 0.2, halves to even; a text that is no number is −1
+score    its text ─► the number, rounded to multiples of a step, halves to even; a text that is no number is a score
+         below all of train
 answer   the prompt, or "question: … context: …" with spaces around punctuation ─► the first answer, or nothing
 text     its text ─► the target
 """
@@ -21,7 +22,7 @@ from tokenizers import Tokenizer
 from data_prep.errors import UserError
 from data_prep.labelled.examples import Example
 from data_prep.labelled.task import filled
-from data_prep.labelled.text_to_text import CONTEXT, NO_LABEL, QUESTION, as_in, question, spaced
+from data_prep.labelled.text_to_text import CONTEXT, QUESTION, as_in, question, spaced, written_score
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged, Rows
 from pipeline.downstream.counted import Counted
@@ -98,7 +99,7 @@ def target_of(shape: Shape, example: Example) -> str:
     if shape.head == "class":
         return shape.labels[example.label] if example.label >= 0 else ""
     if shape.head == "score":
-        return "" if example.score is None else f"{round(example.score * 5) / 5:.1f}"
+        return "" if example.score is None else written_score(example.score, shape.step)
     if shape.head == "answer":
         first = example.answers[0].text if example.answers else ""
         return first if shape.prompt else spaced(first)
@@ -116,7 +117,7 @@ def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     read = _label_of(shape, spelled) if shape.head == "class" else _number_of
     answers = [read(text) for text in texts]
     invalid = sum(answer is None for answer in answers)
-    said = answers if shape.head == "class" else [float(NO_LABEL) if answer is None else answer for answer in answers]
+    said = answers if shape.head == "class" else [shape.unreadable if each is None else each for each in answers]
     return Predicted(said, [None] * len(said), invalid)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.labelled.examples import Example, Labelled
+from pipeline.downstream.fine_tune.metrics import language_name
 from pipeline.downstream.model_names import OWN, PRETRAINED, SCRATCH
 from pipeline.reports.report import Report, Table
 from pipeline.reports.spread import mean_and_spread
@@ -102,9 +103,11 @@ def _cells(name: str, report: Report, metrics: Sequence[str]) -> Iterator[Cell]:
         if cell["kind"] != "network" or cell["labels"] != most or not trained:
             continue
         for tested in languages["test"]:
-            suffix = f"/{tested}" * (len(languages["test"]) > 1)
-            scores = {metric: [100 * of[metric + suffix] for of in cell["all"]] for metric in counted}
-            yield Cell(name, cell["model"], trained, tested, scores)
+            suffix = f"/{language_name(tested, report.notes.get('parts', ()))}" * (len(languages["test"]) > 1)
+            known = [metric for metric in counted if metric + suffix in cell["all"][0]]  # which may not be defined
+            if known:
+                scores = {metric: [100 * of[metric + suffix] for of in cell["all"]] for metric in known}
+                yield Cell(name, cell["model"], trained, tested, scores)
 
 
 def _named(model: str, encoders: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
@@ -147,8 +150,8 @@ def transferred(about: Mapping[str, Any], reports: Mapping[str, Report], metrics
         for own in (cell for cell in of_model if cell.trained == cell.tested):
             metric = list(own.scores)[-1]
             base = statistics.fmean(own.scores[metric])
-            others = {cell.trained: statistics.fmean(cell.scores[metric]) for cell in of_model
-                      if cell.tested == own.tested and cell.trained != own.trained}  # fmt: skip
+            beside = [cell for cell in of_model if cell.tested == own.tested and cell.trained != own.trained]
+            others = {cell.trained: statistics.fmean(cell.scores[metric]) for cell in beside if metric in cell.scores}
             if others and base > 0:
                 listed = ", ".join(f"{value:.1f} from {name} ({value / base:.0%})" for name, value in others.items())
                 title = _named(model, about.get("encoders", {}))[0]

@@ -60,7 +60,7 @@ def tables(cells: Sequence[Mapping[str, Any]], job: Config) -> list[Table]:
     columns = ["model", *(f"{number:,} labels" for number in labels)]
     by_place = {(cell["model"], cell["labels"]): cell for cell in networks}
     rows = [
-        [model, *(_steps(by_place[model, number], job) for number in labels)]
+        [model, *(_steps(cell, job) if (cell := by_place.get((model, number))) else "–" for number in labels)]
         for model in dict.fromkeys(cell["model"] for cell in networks)
     ]
     return [*made, Table("Steps taken", columns, rows)]

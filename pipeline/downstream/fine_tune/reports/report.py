@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pipeline.downstream.fine_tune.trials import Trials
 
 CURVE = "learning-curve.png"
+NONE = "–"
+ONE_SEED = "whose spread is not known"
 
 
 def build(
@@ -40,19 +42,21 @@ def build(
     folder: Path,
     remarks: Sequence[str] = (),
 ) -> Report:
-    """Draws into `folder`. cells: one for each model and number of labels; evaluation: what identifies their scores.
+    """Draws into `folder`. cells: one for each model and number of labels, but for models that diverged; evaluation:
+    what identifies their scores.
 
     remarks: what to know before reading them.
     """
     for cell in cells:
         cell["mean"] = statistics.fmean(cell["scores"])
         cell["std"] = spread(cell["scores"])
-    models = list(dict.fromkeys(cell["model"] for cell in cells))
+    models = list(dict.fromkeys([*job.models, *(cell["model"] for cell in cells)]))
+    scored = {(cell["model"], cell["labels"]) for cell in cells}
     paired = [
         _paired(cells, PRETRAINED, other, labels)
         for labels in job.label_counts
         for other in models
-        if PRETRAINED in job.models and other != PRETRAINED
+        if PRETRAINED in job.models and other != PRETRAINED and (other, labels) in scored
     ]
     tested = some(data.splits[data.reported], job.test_rows, 0)  # how many of each language does not depend on the seed
     metric, test_rows = main_metric(data), len(tested)
@@ -60,9 +64,8 @@ def build(
     figures.learning_curve(f"{job.name} ({data.reported})", metric, cells, folder / CURVE)
     return Report(
         title=job.name,
-        about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of {data.reported}; mean ± "
-        f"standard deviation over {job.seeds} seeds (examples, weights and order); "
-        f"{protocol.description(job)}; learning rates chosen on validation rows."
+        about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of {data.reported}; "
+        f"{_seeds(job.seeds)}; {protocol.description(job)}; learning rates chosen on validation rows."
         + "".join(f"\n\n{text}" for text in said)
         + "".join(f"\n\n{remark[0].upper()}{remark[1:]}." for remark in remarks),
         tables=_tables(job, models, cells, paired),
@@ -89,6 +92,12 @@ def build(
     )
 
 
+def _seeds(number: int) -> str:
+    if number == 1:
+        return f"of one seed (examples, weights and order), {ONE_SEED}"
+    return f"mean ± standard deviation over {number} seeds (examples, weights and order)"
+
+
 def _paired(cells: Sequence[dict[str, Any]], model: str, other: str, labels: int) -> dict[str, Any]:
     """Differences seed by seed. `clear`: their mean exceeds their standard deviation over the seeds."""
     scores = {c["model"]: c["scores"] for c in cells if c["labels"] == labels}
@@ -113,8 +122,12 @@ def _tables(
     labels = sorted({cell["labels"] for cell in cells})
     columns = ["model", *(f"{number:,} labels" for number in labels)]
     by_place = {(cell["model"], cell["labels"]): cell for cell in cells}
-    scores = [[_marked(model), *(mean_and_spread(by_place[model, n]["scores"]) for n in labels)] for model in models]
-    rates = [[model, *(f"{by_place[model, n]['lr']:g}" for n in labels)] for model in models if model in job.models]
+    known = {model: [by_place.get((model, number)) for number in labels] for model in models}
+    scores = [
+        [_marked(model), *(mean_and_spread(cell["scores"]) if cell else NONE for cell in of)]
+        for model, of in known.items()
+    ]
+    rates = [[model, *(f"{cell['lr']:g}" if cell else NONE for cell in known[model])] for model in job.models]
     tables = [Table("Scores", columns, scores), *_others(cells, labels), Table("Learning rates chosen", columns, rates)]
     tables += protocol.tables(cells, job)
     if paired:
@@ -181,7 +194,7 @@ def _by_part(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) 
         [
             _marked(cell["model"]),
             part,
-            *(mean_and_spread([of[f"{metric}/{part}"] for of in cell["all"]]) for metric in metrics),
+            *(_of_all(cell, f"{metric}/{part}") for metric in metrics),
         ]
         for part in parts
         for cell in cells
@@ -190,11 +203,14 @@ def _by_part(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) 
 
 
 def _table(title: str, cells: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
-    rows = []
-    for cell in cells:
-        by_name = [[scores[name] for scores in cell["all"] if name in scores] for name in names]
-        rows.append([_marked(cell["model"]), *(mean_and_spread(of) for of in by_name)])
+    rows = [[_marked(cell["model"]), *(_of_all(cell, name) for name in names)] for cell in cells]
     return Table(title, ["model", *names], rows)
+
+
+def _of_all(cell: Mapping[str, Any], name: str) -> str:
+    """A metric of a cell, as its seeds have it, where they do."""
+    of_seeds = [scores[name] for scores in cell["all"] if name in scores]
+    return mean_and_spread(of_seeds) if of_seeds else NONE
 
 
 def spread(values: Sequence[float]) -> float:
@@ -214,14 +230,14 @@ def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict
             continue
         better = "better" if pair["mean"] >= 0 else "worse"
         spread = "" if pair["std"] is None else f" ± {pair['std']:.3f}"
-        clear = "more" if pair["clear"] else "not more"
+        seeds = f"{pair['wins']} of {pair['seeds']} seeds; " if pair["seeds"] > 1 else ""
         sentences.append(
             f"With {pair['labels']:,} labels pretraining is {abs(pair['mean']):.3f}{spread} {better} than random "
-            f"weights ({pair['wins']} of {pair['seeds']} seeds; {clear} than the seeds' spread)."
+            f"weights ({seeds}{_beyond(pair)})."
         )
     sentences += _beside_others(job, cells, paired)
     if not sentences:
-        num_labels = max(job.label_counts)
+        num_labels = max(cell["labels"] for cell in cells)
         best = max((cell for cell in cells if cell["labels"] == num_labels), key=lambda cell: cell["mean"])
         sentences = [f"With {num_labels:,} labels {best['model']} is best: {metric} {best['mean']:.3f}."]
     return " ".join(sentences)
@@ -237,10 +253,15 @@ def _beside_others(job: Config, cells: Sequence[dict[str, Any]], paired: Sequenc
     for pair in paired:
         if pair["labels"] == most and pair["other"] in named:
             better = "better" if pair["mean"] >= 0 else "worse"
-            beyond = "more" if pair["clear"] else "not more"
-            other = named[pair["other"]]
-            phrases.append(f"{abs(pair['mean']):.3f} {better} than {other} ({beyond} than the seeds' spread)")
+            phrases.append(f"{abs(pair['mean']):.3f} {better} than {named[pair['other']]} ({_beyond(pair)})")
     return [f"With {most:,} labels it is {', and '.join(phrases)}."] if phrases else []
+
+
+def _beyond(pair: Mapping[str, Any]) -> str:
+    """Whether a difference is more than its spread."""
+    if pair["std"] is None:
+        return f"one seed, {ONE_SEED}"
+    return f"{'more' if pair['clear'] else 'not more'} than the seeds' spread"
 
 
 def _numbers(metric: str, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]]) -> dict[str, float]:

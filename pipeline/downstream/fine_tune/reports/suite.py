@@ -31,8 +31,9 @@ class Column:
     suffix: str = ""
 
     def by_seed(self, cell: Row) -> dict[str, list[float]]:
-        """Percentages by metric and seed."""
-        return {name: [100 * scores[name + self.suffix] for scores in cell["all"]] for name in self.metrics}
+        """Percentages by metric and seed; without metrics that are not defined for these rows."""
+        known = [name for name in self.metrics if name + self.suffix in cell["all"][0]]
+        return {name: [100 * scores[name + self.suffix] for scores in cell["all"]] for name in known}
 
 
 def build(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Report:
@@ -53,12 +54,12 @@ def build(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Report:
         for name, of_job in columns.items():
             for column in of_job:
                 cell = cells.get(name)
-                if cell is None:
-                    shown.append(NONE)
-                    continue
-                by_metric = by_column[column.name] = column.by_seed(cell)
-                named = f" ({cell['model']})" if model == BASELINE else ""
-                shown.append(" / ".join(mean_and_spread(of, 1) for of in by_metric.values()) + named)
+                values = {} if cell is None else column.by_seed(cell)
+                if len(values) == len(column.metrics):
+                    by_column[column.name] = values
+                named = f" ({cell['model']})" if cell is not None and model == BASELINE else ""
+                of_metrics = [mean_and_spread(values[name], 1) if name in values else NONE for name in column.metrics]
+                shown.append(" / ".join(of_metrics) + named if values else NONE)
         last = []
         if score is not None and len(by_column) == len(titled):
             suite, values = _suite(score, by_column)
@@ -159,7 +160,10 @@ def _published(row: Mapping[str, Any], columns: Sequence[Column], has_score: boo
 def _protocol(about: Mapping[str, Any], reports: Mapping[str, Report]) -> Iterable[str]:
     """How the rows were made, in sentences: seeds, data, what is missing, what is different about published ones."""
     seeds = sorted({len(cell["scores"]) for report in reports.values() for cell in report.notes["cells"]})
-    yield f"Cells are means ± standard deviations of {' or '.join(map(str, seeds))} seed{'s' * (seeds != [1])}."
+    if seeds == [1]:
+        yield "Cells are of one seed, whose spread is not known."
+    else:
+        yield f"Cells are means ± standard deviations of {' or '.join(map(str, seeds))} seeds."
     if few := [text for name, report in reports.items() if (text := _few(about["tasks"][name], report))]:
         yield f"Not all rows were used: {'; '.join(few)}."
     yield from metric_notes(name for task in about["tasks"].values() for name in about["metrics"][task])

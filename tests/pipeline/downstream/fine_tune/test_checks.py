@@ -71,6 +71,51 @@ def test_labels_that_cannot_serve_are_found_before_training(
         checked(recipe, path, **changes)
 
 
+def task_of(folder: Path, head: str, metric: str, labels: dict[str, list[Any]]) -> Path:
+    """A task file with a row for each of a split's labels."""
+    for split, of_split in labels.items():
+        words = {"words": ["A", "dog"]} if head == "tags" else {}
+        texts = ({"text": f"{split} {place}", **words, "label": label} for place, label in enumerate(of_split))
+        (folder / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in texts))
+    inputs = "words" if head == "tags" else "text"
+    lines = [f"head: {head}", f"inputs: [{inputs}]", f"metrics: [{metric}]", *(f"{s}: {s}.jsonl" for s in labels)]
+    (folder / "task.yaml").write_text("\n".join(lines))
+    return folder / "task.yaml"
+
+
+THREE, POS = ["a", "b", "c"], [["DET", "NOUN"], ["NOUN", "NOUN"]]
+
+
+@pytest.mark.parametrize(
+    ("head", "metric", "labels", "message"),
+    [
+        (
+            "class",
+            "f1",
+            (THREE, THREE, THREE),
+            "rows of test cannot be scored: f1 needs two labels, found 3; use macro",
+        ),
+        ("tags", "entity-f1", (POS, POS, POS), "rows of test cannot be scored: 'DET' is not a tag of an entity"),
+        (
+            "score",
+            "pearson",
+            ([1, 2, 3], [1, 2], [3, 3]),
+            "rows of test cannot be scored: all 2 rows have the score 3;",
+        ),
+        ("score", "pearson", ([1, 2, 3], [2, 2], [1, 3]), "rows of validation cannot be scored: all 2 rows have the"),
+    ],
+)
+def test_metrics_that_do_not_fit_the_rows_are_found_before_training(
+    recipe: Any, tmp_path: Path, head: str, metric: str, labels: Any, message: str
+) -> None:
+    path = task_of(tmp_path, head, metric, dict(zip(("train", "validation", "test"), labels, strict=True)))
+    task = {"class": "classification", "tags": "tagging", "score": "regression"}[head]
+    with pytest.raises(UserError, match=message):
+        checked(recipe, path, data={"task": str(path)}, task=task, labels=[None])
+    if "validation" in message:  # which chooses nothing where there is one rate
+        checked(recipe, path, data={"task": str(path)}, task=task, labels=[None], lrs=[1e-3])
+
+
 def test_weights_of_labels_that_there_are_not_are_refused(recipe: Any, tmp_path: Path) -> None:
     path = rows_of(tmp_path / "rows.jsonl", **GOOD)
     checked(recipe, path, class_weights={"a": 2.0})

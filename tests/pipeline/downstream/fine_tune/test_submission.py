@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +23,14 @@ from pipeline.downstream.fine_tune.exported import open_fine_tuned
 from pipeline.downstream.fine_tune.job import Config, needs
 from pipeline.downstream.fine_tune.reports import report
 from pipeline.downstream.fine_tune.submission import write
+from pipeline.downstream.fine_tune.trials import Trials
 from pipeline.downstream.labelled_scores import named_as
 from pipeline.reports.report import read
 from pipeline.stage import Context
 from pipeline.stages import job as job_stage
+from tests.pipeline.downstream.fine_tune.answering import network_of
+from tests.pipeline.downstream.fine_tune.topics import DATA, JOB
+from tests.training.inference import writers
 
 HEADER = "index\tprediction\n"
 PAIRS = "index\tsentence1\tsentence2"
@@ -216,6 +220,29 @@ def test_the_job_writes_what_its_network_answers(tmp_path: Path, monkeypatch: py
     model = open_fine_tuned(out / "fine-tuned")
     said = [named_as(model.shape, answer) for answer in model.predict(examples).answers]
     assert lines == ["index\tprediction", *(f"{number}\t{label}" for number, label in enumerate(said))]
+
+
+def test_rows_that_a_network_cannot_read_are_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder whose tokenizer frames no texts has nothing of an empty one; an encoder has [CLS] and [SEP]."""
+    asked = [Example(text=text, id=str(n)) for n, text in enumerate(("the cat", "", " ", "a"))]
+    data = replace(DATA, splits={**DATA.splits, "predict": asked})
+    job = JOB.model_copy(update={"submission": True, "pooling": "mean"})
+    writers.write(tmp_path / "decoder", "gpt2")
+    network_of(tmp_path / "encoder" / "model")
+
+    def checked(folder: str, of: Config) -> None:
+        pretrained: Any = SimpleNamespace(path=tmp_path / folder)
+        Trials(of, {"seed": 5, "precision": "fp32"}, data, pretrained, Context(tmp_path))._check_submitted()
+
+    checked("encoder", job)
+    checked("decoder", job.model_copy(update={"submission": False}))
+    checked("decoder", job.model_copy(update={"pooling": "last"}))
+    with pytest.raises(
+        UserError, match=r"topics: . of 4 rows of predict are empty \(id 1(, 2)?\), the network's tokenizer"
+    ):
+        checked("decoder", job)
 
 
 def test_a_job_that_writes_none_has_the_settings_that_it_had() -> None:

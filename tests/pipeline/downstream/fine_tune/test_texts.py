@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.labelled.examples import Answer, Example
+from data_prep.labelled.examples import Answer, Example, Labelled
 from data_prep.labelled.task import task_of
 from data_prep.labelled.text_to_text import in_one_text, prompt_of
 from data_prep.shards.rows import Ragged, ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Shape, module_of, texts, tokenizer_of
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Shape, module_of, shape_of, texts, tokenizer_of
 from tests.training.inference import writers
 
 LAYOUT = Layout(20, 5, max_answer=8)
@@ -67,6 +67,42 @@ def test_questions_are_asked_by_their_prompt_and_answers_stand_as_in_the_context
     scores = Ragged.from_rows([[0], [0]], np.uint32)
     assert texts.predicted(plain, encoded, scores).answers == ["cat-dog", "a dog"]
     assert texts.predicted(prompted, encoded, scores).answers == ["cat - dog", "a dog"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "step", "written", "unreadable"),
+    [
+        ([0.0, 0.3, 2.45, 5.0], 0.2, ["0.0", "0.4", "2.4", "5.0"], -1.0),  # STS-B, as T5 has it
+        ([1.0, 2.0, 5.0], 0.2, ["1.0", "2.0", "5.0"], 0.0),
+        ([0.0, 0.01, 0.33, 1.0], 0.05, ["0.00", "0.00", "0.35", "1.00"], -0.25),
+        ([0.0, 0.012, 0.1], 0.005, ["0.000", "0.010", "0.100"], -0.025),
+        ([-1.0, 0.26, 1.0], 0.1, ["-1.0", "0.3", "1.0"], -1.5),
+        ([-0.001, 100.0, 13.0], 5.0, ["0.0", "100.0", "15.0"], -25.0),
+        ([2e-7, 5e-6], 2e-7, ["0.0000002", "0.0000050"], -8e-7),
+        ([3.0, 3.0], 0.2, ["3.0", "3.0"], 2.0),
+    ],
+)
+def test_scores_are_written_in_steps_of_their_range(
+    scores: list[float], step: float, written: list[str], unreadable: float
+) -> None:
+    train = [Example(text="a", score=score) for score in scores]
+    data = Labelled("regression", [], {"train": train}, "made up", "CC0-1.0", "none")
+    shape = shape_of(data, written=True, learned=train[:2])
+    assert shape.step == step and [texts.target_of(shape, example) for example in train] == written
+    encoded = Encoded({}, train, more={"spelling": SimpleNamespace(texts=lambda ids: [*written[1:], "none"])})
+    predicted = texts.predicted(shape, encoded, Ragged.from_rows([[0]] * len(train), np.uint32))
+    assert predicted.answers[:-1] == [float(text) for text in written[1:]] and predicted.invalid == 1
+    assert predicted.answers[-1] == pytest.approx(unreadable) and predicted.answers[-1] < min(scores)
+
+
+def test_a_task_says_in_which_step_its_scores_are_written() -> None:
+    data = Labelled("regression", [], {"train": [Example(score=0.0), Example(score=5.0)]}, "made up", "CC0-1.0", "none")
+    shape = shape_of(data, written=True, step=0.25)
+    assert texts.target_of(shape, Example(score=1.3)) == "1.25" and shape.unreadable == -1.25
+    assert shape_of(data) == Shape("score", scale=(2.5, 2.5)), "nothing is written"
+    assert task_of({"test": "a.tsv", "head": "score", "step": 0.25}, "task").step == 0.25
+    with pytest.raises(UserError, match="step is of written scores, and the head is class; leave it out"):
+        task_of({"test": "a.tsv", "step": 0.25}, "task")
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999", "three"])

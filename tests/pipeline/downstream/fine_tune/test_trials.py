@@ -24,34 +24,12 @@ from pipeline.downstream.fine_tune.examples import drawn, label_weights, some, s
 from pipeline.downstream.fine_tune.heads import Encoded, Predicted, Shape, Span, shape_of
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.stage import Context
-
-DATA = Labelled(
-    "classification",
-    ["a", "b"],
-    {
-        split: [Example(text=f"{split} {number}", label=number % 2) for number in range(count)]
-        for split, count in (("train", 60), ("validation", 30), ("test", 50))
-    },
-    "made up", "CC0-1.0", "none",
-)  # fmt: skip
-JOB = Config.model_validate(
-    {
-        "name": "topics", "task": "classification", "data": {"path": "rows.jsonl"}, "labels": [4, 20], "seeds": 3,
-        "steps": 20, "batch": 8, "length": 32, "lrs": [1e-3, 1e-2], "scratch_lrs": [3e-3, 1e-1, 5e-3],
-        "validation_rows": 12, "test_rows": 25, "baselines": ["majority"],
-    }
-)  # fmt: skip
-
-
-NOTHING = Predicted([], [])
-FOUND = trials.Trial({"accuracy": 0.5}, NOTHING)
+from tests.pipeline.downstream.fine_tune.topics import DATA, FOUND, JOB, NOTHING, topics
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> trials.Trials:
-    settings = {"seed": 5, "precision": "fp32"}
-    pretrained: Any = SimpleNamespace(path=tmp_path)
-    return trials.Trials(JOB, settings, DATA, pretrained, Context(downloads=tmp_path, placement={"threads": 1}))
+    return topics(tmp_path)
 
 
 def test_rates_are_chosen_by_validation_rows_and_examples_of_no_reported_seed(
@@ -324,6 +302,7 @@ def test_a_threshold_is_chosen_by_validation_rows_and_never_by_those_that_are_sc
     trial = built.trial("scratch", 6, 0, 0.25, reported)
     if reported == "test":
         assert calls == [("fitted", "validation", 0.0), ("predicted", "test", 1.5)] and trial.threshold == 1.5
+        assert set(trial.counted) == {"train", "validation", "test"}
         (about,) = built.remarks()
         assert about.startswith("best-exact and best-f1 are those with the threshold")
     else:

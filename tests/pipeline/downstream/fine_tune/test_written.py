@@ -13,6 +13,7 @@ from data_prep.labelled.files import load
 from pipeline.downstream import labelled_scores, predictions_file
 from pipeline.downstream.fine_tune.exported import open_fine_tuned
 from pipeline.downstream.fine_tune.job import Config, settings
+from pipeline.downstream.fine_tune.trials import Trials
 from pipeline.recipe.load import load as load_recipe
 from pipeline.reports.report import page, read
 from pipeline.stage import Context
@@ -67,6 +68,34 @@ def test_labels_and_texts_are_written(tmp_path: Path, head: str, baseline: str) 
     answers = model.predict(data.splits["test"]).answers
     assert [labelled_scores.named_as(data, answer) for answer in answers] == list(predictions.parts[0].predicted)
     assert model.reads["inputs"] == ["{text}:"]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_network_has_diverged_that_writes_ids_of_no_probability(tmp_path: Path, steps: int) -> None:
+    writers.write(tmp_path / "artifact", "gpt2", spread=0.02)
+    asked = job(task_file(tmp_path / "data", "class"), steps=steps, lrs=[1e30], seeds=1)
+    data, pretrained = load(asked.data, tmp_path, written=True), SimpleNamespace(path=tmp_path / "artifact")
+    context = Context(downloads=tmp_path, placement={"threads": 1})
+    made = Trials(asked, {"seed": 0, "precision": "fp32"}, data, pretrained, context)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"pretrained from 40 labels diverged at every learning rate \(1e\+30\), so"):
+        made.run()
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [("", "0.05: of 40 different ones of train 21"), ("step: 0.5", "0.5: of 40")]
+)
+def test_how_many_different_scores_are_written_is_said(tmp_path: Path, step: str, said: str) -> None:
+    path = task_file(tmp_path, "score")
+    path.write_text(path.read_text().replace("exact-match", "pearson") + step)
+    lines = [f"{number}\ta {number}\t{number / 39}" for number in range(40)]
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.tsv").write_text("\n".join(["id\ttext\tlabel", *lines]))
+    asked = job(path, labels=[4])
+    pretrained: Any = SimpleNamespace(path=tmp_path)
+    data = load(asked.data, tmp_path, written=True)
+    made = Trials(asked, {"seed": 0, "precision": "fp32"}, data, pretrained, Context(tmp_path))
+    (remark,) = made.remarks()
+    assert remark.startswith(f"scores are written in steps of {said}") and "remain (step of the task file)" in remark
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from data_prep.labelled import checks
 from data_prep.labelled.examples import Example, Labelled
+from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.examples import some
+from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.reports import languages, report, suite
 from pipeline.reports.report import Report, Table
 
@@ -144,6 +147,37 @@ def test_tasks_that_are_no_mixes_of_one_are_told_apart() -> None:
         ["names", "en", "en", "58.0"],
     ]
     assert "Tested on" not in made.verdict, "of other rows, a score says nothing of what is left"
+
+
+@pytest.mark.parametrize("second", ["mismatched", "de"])
+def test_rows_with_parts_and_languages_have_scores_of_both(second: str) -> None:
+    """Also where a part is called as a language is."""
+    test = [
+        replace(row, part=part)
+        for part in ("matched", second)
+        for language in ("en", "de")
+        for row in rows(language, 3)
+    ]
+    scored = data(rows("en", 4), test)
+    answers = Predicted([0] * len(test), [None] * len(test))
+    values = metrics.scores(scored, test, answers) | metrics.scores_of_parts(scored, test, answers)
+    cells = [{"model": "pretrained", "kind": "network", "labels": 4, "scores": [values["accuracy"]], "all": [values]}]
+    notes = {
+        "cells": cells, "metric": "accuracy", "split": "test", "rows": {"train": 4, "test": 12}, "test_rows": 12,
+        "parts": ["matched", second], "languages": languages.by_split(scored, test),
+    }  # fmt: skip
+    settings = about(["one"], metrics={"one": ["accuracy"]})
+    by_language, by_model = suite.build(settings, {"one": Report("one", "", [], [], "", {}, notes=notes)}).tables
+    assert [row[2:5] for row in by_language.rows] == [["en", "en", "66.7"], ["en", "de", "66.7"]]
+    assert by_model.rows == [["**pretrained**", "66.7", "66.7", ""]]
+
+
+def test_languages_without_a_score_have_no_row() -> None:
+    scores = {"pretrained": {"en": [0.9], "zh": [0.5], "de": [0.4]}}
+    reports = {"asked": job(["en"], ["en", "zh", "de"], scores)}
+    del reports["asked"].notes["cells"][0]["all"][0]["f1/zh"]
+    made = suite.build(about(["asked"]), reports)
+    assert [row[2:5] for row in made.tables[0].rows] == [["en", "en", "90.0"], ["en", "de", "40.0"]]
 
 
 def test_a_report_has_a_row_a_number_and_a_sentence_for_each_language() -> None:

@@ -31,6 +31,7 @@ def built(folder: Path, monkeypatch: pytest.MonkeyPatch, **scores: dict[int, lis
         {"model": model, "kind": "network", "labels": number, "scores": of_model[number], "lr": 1e-3}
         for number in labels
         for model, of_model in scores.items()
+        if number in of_model
     ]
     config = Config.model_validate(values)
     made = report.build(config, DATA, cells, "fp32", {"seed": 0}, folder)
@@ -104,6 +105,29 @@ def test_one_seed_has_no_spread_and_is_never_clear(tmp_path: Path, monkeypatch: 
     made = built(tmp_path, monkeypatch, pretrained={8: [0.9]}, scratch={8: [0.1]})
     (pair,) = made.notes["paired"]
     assert (pair["std"], pair["clear"]) == (None, False) and made.candidates[0].spread is None
+    assert made.verdict == (
+        "With 8 labels pretraining is 0.800 better than random weights (one seed, whose spread is not known)."
+    )
+    assert "of one seed (examples, weights and order), whose spread is not known; " in made.about
+    frozen = built(tmp_path, monkeypatch, pretrained={8: [0.9]}, frozen={8: [0.1]})
+    assert "0.800 better than the frozen network (one seed, whose spread is not known)" in frozen.verdict
+
+
+def test_a_model_that_diverged_has_no_score_and_nothing_is_said_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built(
+        tmp_path, monkeypatch, pretrained={8: [0.9, 0.8], 40: [0.9, 0.8]}, scratch={8: [0.1, 0.2]}, frozen={}
+    )  # fmt: skip
+    tables = {table.title: table.rows for table in made.tables}
+    assert tables["Scores"] == [
+        ["**pretrained**", "0.850 ± 0.071", "0.850 ± 0.071"], ["scratch", "0.150 ± 0.071", "–"], ["frozen", "–", "–"],
+    ]  # fmt: skip
+    assert tables["Learning rates chosen"] == [
+        ["pretrained", "0.001", "0.001"], ["scratch", "0.001", "–"], ["frozen", "–", "–"],
+    ]  # fmt: skip
+    assert "With 8 labels" in made.verdict and "With 40 labels" not in made.verdict
+    assert "frozen" not in made.verdict and len(made.notes["paired"]) == 1
 
 
 def test_the_encoder_is_proposed_by_its_score_with_the_most_labels(

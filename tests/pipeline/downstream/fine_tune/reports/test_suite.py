@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,3 +192,35 @@ def test_rows_of_parts_and_languages_are_scored_apart() -> None:
     answers = Predicted([0, 1, 0, 1], [None] * 4)
     assert metrics.scores_of_parts(data, rows, answers) == {"accuracy/x": 0.5, "accuracy/de": 1.0, "accuracy/en": 0.0}
     assert metrics.scores_of_parts(data, rows[2:3], Predicted(answers.answers[2:3], [None])) == {}
+    parts = [replace(row, part=part) for part in ("x", "en") for row in rows[:2]]
+    assert metrics.scores_of_parts(data, parts, answers) == {
+        "accuracy/x": 0.5, "accuracy/en": 0.5, "accuracy/de": 1.0, "accuracy/language-en": 0.0,
+    }  # fmt: skip
+    assert metrics.language_name("en", {"en", "language-en"}) == "language-language-en"
+
+
+def test_parts_for_which_a_metric_is_not_defined_have_no_score() -> None:
+    splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
+    data = Labelled("regression", [], splits, "made up", "CC0-1.0", "none", metrics=("pearson",))
+    rows = [
+        Example(score=score, part=part) for score, part in ((1, "x"), (2, "x"), (3, "one"), (5, "same"), (5, "same"))
+    ]
+    answers = Predicted([1.0, 2.0, 3.0, 4.0, 5.0], [None] * 5)
+    assert metrics.scores_of_parts(data, rows, answers) == {"pearson/x": pytest.approx(1.0)}
+    assert metrics.undefined(data, rows) == {
+        "one": "the only row has the score 3; a correlation needs different ones.",
+        "same": "all 2 rows have the score 5; a correlation needs different ones.",
+    }
+    values = [{**metrics.scores(data, rows, answers), **metrics.scores_of_parts(data, rows, answers)}]
+    scores = [each["pearson"] for each in values]
+    cells = [{"model": "pretrained", "kind": "network", "labels": 4, "scores": scores, "all": values, "mean": 0.9}]
+    notes = {
+        "cells": cells, "metric": "pearson", "split": "test", "rows": {"train": 4, "test": 5}, "test_rows": 5,
+        "parts": ["x", "one", "same"],
+    }  # fmt: skip
+    scored = Report("stsb", "", [], [], "", {}, notes=notes)
+    settings = {"metrics": {"stsb": ["pearson"]}, "tasks": {"stsb": "stsb"}, "missing": [], "published": []}
+    made = suite.build(about(average="", **settings), {"stsb": scored})
+    assert made.tables[0].columns == ["model", "x (pearson)", "one (pearson)", "same (pearson)", "source"]
+    assert made.tables[0].rows == [["**pretrained**", "100.0", "–", "–", ""]]
+    assert made.verdict == "Cells are of one seed, whose spread is not known."
