@@ -207,11 +207,8 @@ class Trials:
         for (model, labels, lr), by_seed in self.diverged.items():
             if any(by_seed.values()):
                 seeds = f"{sum(by_seed.values())} of {len(by_seed)} seed{'s' * (len(by_seed) > 1)}"
-                left = (
-                    ""
-                    if (model, labels) in self.predicted
-                    else (f"; it has no score with {labels:,} labels: set lower rates in {self._rates_setting(model)}")
-                )
+                has_score, setting = (model, labels) in self.predicted, self._rates_setting(model)
+                left = "" if has_score else f"; it has no score with {labels:,} labels: set lower rates in {setting}"
                 texts.append(f"{model} from {labels:,} labels diverged at the learning rate {lr:g} in {seeds}{left}")
         return texts
 
