@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,7 +160,8 @@ def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path)
 
     F1 of words, which is no metric of such files, is compared by accuracy there.
     """
-    examples = [replace(example, id=row_id(example)) for example in trials.reported()]
+    reported = trials.reported()
+    examples = [replace(example, id=own) for example, own in zip(reported, row_ids(reported), strict=True)]
     parts = []
     for seed, predicted in enumerate(trials.predicted[PRETRAINED, max(job.label_counts)]):
         of_seed = (examples, predicted.answers, predicted.scores, predicted.n_best)
@@ -168,12 +170,20 @@ def write_predictions(job: Config, data: Labelled, trials: Trials, folder: Path)
     predictions_file.write(folder / predictions_file.FILE, tasks, parts)
 
 
-def row_id(example: Example) -> str:
-    """Its own id; else its place and a digest of its content, as other files have lines of these numbers, too."""
-    if example.names_itself:
-        return example.id
+def row_ids(examples: Sequence[Example]) -> list[str]:
+    """Their own ids; else places with digests of contents, as other files have lines of these numbers, too. Equal rows
+    of data without places are numbered."""
+    ids, times = [], Counter[str]()
+    for example in examples:
+        own = example.id if example.names_itself else _named_by_content(example)
+        times[own] += not example.names_itself
+        ids.append(own if times[own] < 2 else f"{own}-{times[own]}")
+    return ids
+
+
+def _named_by_content(example: Example) -> str:
     content = [example.digest or example.text, example.text_pair, *example.words, *example.choices]
-    return f"{example.place} {hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()}"
+    return f"{example.place} {hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()}".lstrip()
 
 
 def _others(cells: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Table]:

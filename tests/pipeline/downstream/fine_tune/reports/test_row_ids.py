@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from data_prep.labelled.examples import Example
-from pipeline.downstream.fine_tune.reports.report import row_id
+from pipeline.downstream.fine_tune.reports.report import row_ids
 
 
 def test_a_row_without_an_id_is_its_place_and_its_content() -> None:
@@ -17,9 +17,17 @@ def test_a_row_without_an_id_is_its_place_and_its_content() -> None:
         replace(row, digest="00ff"),
         replace(row, id="test.tsv:3", place="test.tsv:3"),
     ]
-    assert row_id(row).startswith("test.tsv:2 ") and row_id(same) == row_id(row)
-    assert len({row_id(row), *map(row_id, others)}) == 1 + len(others)
+    assert row_ids([row])[0].startswith("test.tsv:2 ") and row_ids([same]) == row_ids([row])
+    assert len({*row_ids([row]), *(row_ids([other])[0] for other in others)}) == 1 + len(others)
 
 
-def test_an_id_of_its_own_is_kept() -> None:
-    assert row_id(Example(text="A cat.", id="q-17", place="test.tsv:2")) == "q-17"
+def test_equal_rows_of_data_without_places_are_numbered() -> None:
+    row, other = Example(text="A cat."), Example(text="A dog.")
+    first, second, third, fourth = row_ids([row, other, row, row])
+    assert [third, fourth] == [f"{first}-2", f"{first}-3"] and second not in (first, f"{first}-2")
+
+
+def test_ids_of_their_own_are_kept() -> None:
+    """Also where rows of other languages have them, which are compared apart."""
+    row = Example(text="A cat.", id="q-17", place="test.tsv:2")
+    assert row_ids([row, replace(row, text="Eine Katze.", language="de")]) == ["q-17", "q-17"]
