@@ -208,9 +208,8 @@ def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | Non
 def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
     name, of_question = columns.inputs
     context, question = (as_text(row.where, each, value_of(row, each, columns.task)) for each in columns.inputs)
-    text_of(
-        row.where, f"{name!r} is %s", context, None, columns.may_be_empty
-    )  # kept as it is: cleaning would move the answers
+    # kept as it is: cleaning would move the answers
+    text_of(row.where, f"{name!r} is %s", context, None, columns.may_be_empty)
     question = question if cleaning is None else cleaning(question)
     if not question.strip():
         reading.add(f"rows without text in {of_question!r}", row.place)
