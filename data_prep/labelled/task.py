@@ -212,6 +212,8 @@ class TaskFile(Settings):
                 raise ValueError(f"{name}: {error}; {advice}") from None
         if self.step is not None and self.predicts != "score":
             raise ValueError(f"step is of written scores, and the head is {self.predicts}; leave it out")
+        if self.labels and self.predicts not in ("class", "tags", "choice"):
+            raise ValueError(f"labels are of classes, tags and choices, and the head is {self.predicts}; leave it out")
         self._check_kind()
         if self.predicts == "choice":
             for label, number in self.classes.items():

@@ -366,6 +366,12 @@ def test_settings_that_cannot_be_meant(values: dict[str, Any], message: str) -> 
         task_of(values, "task")
 
 
+@pytest.mark.parametrize("head", ["score", "answer", "text"])
+def test_labels_are_of_heads_that_choose_one(head: str) -> None:
+    with pytest.raises(UserError, match=f"labels are of classes, tags and choices, and the head is {head}"):
+        task_of({"inputs": ["a", "b"], "head": head, "labels": ["no", "yes"]}, "task")
+
+
 def test_settings_that_are_left_out_are_those_of_a_plain_table() -> None:
     task = TaskFile()
     assert (task.layout, task.predicts, task.label, task.quotes, task.classes) == ("table", "class", "label", True, {})
