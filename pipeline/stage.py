@@ -18,12 +18,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.fingerprint import digest
 from pipeline.slug import SLUG
-from training.config import PlacementConfig
+
+if TYPE_CHECKING:
+    from training.config import PlacementConfig
 
 _NOWHERE = Path(os.devnull)  # nothing can be written below it: using it before the store has set it fails
 
@@ -56,6 +58,8 @@ class Context:
     @property
     def one_worker(self) -> PlacementConfig:
         """The placement of a job that computes in this process: the device and threads of the run's, no ZeRO."""
+        from training.config import PlacementConfig
+
         return PlacementConfig.model_validate({**self.placement, "workers": 1, "zero": None})
 
     @property
