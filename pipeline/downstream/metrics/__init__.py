@@ -26,6 +26,7 @@ class MetricEntry:
     """Where a metric is defined, and the heads it applies to.
 
     of_labels: whether it takes the task's labels. note: what reports say beside its numbers, a sentence.
+    always: whether it is defined for all rows.
     """
 
     module: str
@@ -33,6 +34,7 @@ class MetricEntry:
     heads: tuple[str, ...]
     of_labels: bool = False
     note: str = ""
+    always: bool = False
 
 
 _ROOM = "pipeline.downstream.metrics"
@@ -53,11 +55,11 @@ METRICS = {
         note="F1 is that of the official script, but for answers with several sentences of words that are not Chinese: "
         "the script parts these, and then the full stop of each from its word.",
     ),
-    "bleu": MetricEntry(f"{_ROOM}.text", "measured_bleu", ("text",)),
-    "bleu-zh": MetricEntry(f"{_ROOM}.text", "measured_bleu_zh", ("text",)),
-    "exact-match": MetricEntry(f"{_ROOM}.text", "measured_exact", ("text",)),
-    "chrf": MetricEntry(f"{_ROOM}.text", "measured_chrf", ("text",)),
-    "rouge": MetricEntry(f"{_ROOM}.text", "measured_rouge", ("text",)),
+    "bleu": MetricEntry(f"{_ROOM}.text", "measured_bleu", ("text",), always=True),
+    "bleu-zh": MetricEntry(f"{_ROOM}.text", "measured_bleu_zh", ("text",), always=True),
+    "exact-match": MetricEntry(f"{_ROOM}.text", "measured_exact", ("text",), always=True),
+    "chrf": MetricEntry(f"{_ROOM}.text", "measured_chrf", ("text",), always=True),
+    "rouge": MetricEntry(f"{_ROOM}.text", "measured_rouge", ("text",), always=True),
 }
 
 
