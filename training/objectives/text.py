@@ -291,10 +291,17 @@ def padding_id(specials: Specials) -> int:
     return 0 if pad is None else pad
 
 
+def zipf_frequencies(n: int) -> np.ndarray:
+    """[n], which sum to 1: the r-th most frequent word of a text occurs about 1/r as often as the first (Zipf 1949)."""
+    weights = 1 / np.arange(1, n + 1)
+    return weights / weights.sum()
+
+
 def example_tokens(data: DataFacts, specials: Specials, n: int) -> Ragged:
-    """n made-up rows of ordinary tokens, all of the length of the data."""
+    """n made-up rows of ordinary tokens, as frequent as Zipf's law says, all of the length of the data."""
     length = data.length or EXAMPLE_LENGTH
-    tokens = np.random.default_rng(0).choice(specials.ordinary, (n, length)).astype(np.uint32)
+    frequencies = zipf_frequencies(len(specials.ordinary))
+    tokens = np.random.default_rng(0).choice(specials.ordinary, (n, length), p=frequencies).astype(np.uint32)
     return Ragged.from_lengths(tokens.ravel(), np.full(n, length))
 
 

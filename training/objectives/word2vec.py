@@ -40,7 +40,7 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.word_vectors.config import word_vectors_config, word_vectors_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, Turn
-from training.objectives.text import example_tokens, seen_tokens
+from training.objectives.text import example_tokens, seen_tokens, zipf_frequencies
 
 if TYPE_CHECKING:
     from torch import nn
@@ -149,7 +149,8 @@ class Word2Vec(BaseObjective):
             raise ValueError(f"data of kind {data.kind!r} have no special tokens")
         self.options, self.data, self.specials = options, data, data.specials
         if data.preprocessor is None:  # for an estimate of costs, there is no tokenizer yet
-            self.counts = (~self.specials.is_special).astype(np.int64)
+            self.counts = np.zeros(self.specials.vocabulary, np.int64)
+            self.counts[self.specials.ordinary] = 1 + 1e9 * zipf_frequencies(len(self.specials.ordinary))
         else:
             self.counts = read_counts(data.preprocessor)
         self.kept = kept_probability(self.counts, options.subsample)

@@ -47,7 +47,7 @@ WRITTEN = "text-to-text"  # the task whose answers are texts
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
 _OF_FILES = ("classification", "regression")  # tasks whose rows may be files, such as recordings
 _ATTRIBUTED = ("classification", "regression", "choice")  # tasks with one answer to a row
-_LEAST = {"tagging": 3, "question-answering": 6}  # tokens of a window that are not of its overlap, specials included
+_LEAST = {"tagging": 3, "question-answering": 6}  # of tasks with windows: a window's tokens that are not of its overlap
 _ADDED = (
     "submission", "epochs", "evaluate_every", "early_stopping", "layer_decay", "adapters", "class_weights",
     "attributions", "max_question",
@@ -142,7 +142,7 @@ class Config(JobConfig):
         if self.early_stopping is not None and self.evaluate_every is None:
             raise ValueError("'early_stopping' counts evaluations; set 'evaluate_every', too")
         overlap = self.length // 3 if self.window_overlap is None else self.window_overlap
-        if overlap > self.length - _LEAST.get(self.task, 0):
+        if self.task in _LEAST and overlap > self.length - _LEAST[self.task]:
             raise ValueError(f"a length of {self.length} with a window_overlap of {overlap} leaves windows no room")
         for label, weight in self.class_weights.items() if isinstance(self.class_weights, dict) else ():
             if not 0 < weight < math.inf:

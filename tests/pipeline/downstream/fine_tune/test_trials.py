@@ -370,6 +370,10 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
         Config.model_validate({**JOB.model_dump(mode="json"), **changes})
 
 
+def test_an_overlap_is_of_tasks_with_windows() -> None:
+    assert Config.model_validate({**JOB.model_dump(mode="json"), "length": 32, "window_overlap": 128}).length == 32
+
+
 def test_settings_that_are_not_set_are_in_no_key() -> None:
     values = JOB.model_dump(mode="json")
     added = {"epochs": 2.0, "evaluate_every": 5, "early_stopping": 2, "layer_decay": 0.9, "class_weights": "balanced"}
