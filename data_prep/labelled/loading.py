@@ -104,16 +104,20 @@ def examples_of(task: TaskFile, rows: Sequence[Mapping[str, Any]], cleaning: Cle
     return [Example(**draft.content) for draft in drafts if draft is not None]
 
 
-def rows_of(task: TaskFile, split: str, folder: Path, wanted: Sequence[str]) -> Iterator[Row]:
+def rows_of(
+    task: TaskFile, split: str, folder: Path, wanted: Sequence[str], reading: Reading
+) -> Iterator[Row | UserError]:
     """The rows of a split as its files hold them. wanted: the columns that are used."""
-    reading = Reading()
-    rejects = Rejects(task.max_rejects, reading)
     for part in task.parts(split):
-        for row in _read(task, part, split, folder, [*wanted, *part.only], reading):
-            if isinstance(row, UserError):
-                rejects.add(row)
-            else:
-                yield row
+        yield from _read(task, part, split, folder, [*wanted, *part.only], reading)
+
+
+def is_ignored(task: TaskFile, row: Row, label: str, name: str, reading: Reading) -> bool:
+    """Whether the task leaves out rows with the row's label; such rows are counted. name: of the task, for errors."""
+    if not task.ignore or plain(spelled(value_of(row, label, name))) not in map(plain, task.ignore):
+        return False
+    reading.add("rows with an ignored label, left out", row.place)
+    return True
 
 
 def _read(
@@ -223,8 +227,7 @@ class _Reader:
 
     def _draft(self, row: Row, part: Part, columns: Columns) -> Draft | None:
         is_labelled = self.split != "predict"
-        if is_labelled and self.task.ignore and self._is_ignored(value_of(row, columns.label, self.name)):
-            self.reading.add("rows with an ignored label, left out", row.place)
+        if is_labelled and is_ignored(self.task, row, columns.label, self.name, self.reading):
             return None
         draft = MAKERS[self.task.predicts](row, columns, is_labelled, self.cleaning, self.reading)
         texts = (draft.content.get("text"), draft.content.get("text_pair"), *draft.content.get("words", ()))
@@ -238,9 +241,6 @@ class _Reader:
             submit=part.submit,
         )
         return draft
-
-    def _is_ignored(self, label: object) -> bool:
-        return plain(spelled(label)) in map(plain, self.task.ignore)
 
     def _id(self, row: Row, part: Part) -> str:
         """The row's own, or file and line."""

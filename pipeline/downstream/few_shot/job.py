@@ -105,10 +105,10 @@ def pool_of(job: Config, data: task_file.TaskData) -> list[task_file.Question]:
 
 
 def remarks(recipe: Any, job: Config) -> list[str]:
-    """What is odd about the task's rows."""
+    """What is odd about the task and its rows, and what of them is not used."""
     data = task_file.load(Path(job.file).expanduser())
     asked, known = {row.prompt for row in data.test}, {row.prompt for row in data.train}
-    said = []
+    said = list(data.notes)
     if shared := sum(row.prompt in known for row in data.test):
         said.append(f"{shared:,} of {len(data.test):,} test rows are in train, too; none is a shot of its own")
     if len(asked) < len(data.test):

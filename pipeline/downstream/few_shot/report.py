@@ -40,7 +40,7 @@ def build(
     rows, cut = len(test), max(cell["cut"] for cell in cells)
     kinds = {"by log-likelihood of the choices": ACC in measured, "by what is written": WRITTEN in measured}
     how = " and ".join(kind for kind, is_measured in kinds.items() if is_measured)
-    said = [f"In one cell {cut:,} of {rows:,} prompts lost their beginning."] if cut else []
+    said = [*data.notes, *([f"In one cell {cut:,} of {rows:,} prompts lost their beginning."] if cut else [])]
     return Report(
         title=job.name,
         about=f"{data.task.about or Path(job.file).name}\n\nAccuracy on {rows:,} rows ({how}), rules and ids as in "

@@ -20,12 +20,13 @@ from pathlib import Path
 from data_prep.errors import UserError
 from data_prep.labelled import choices, task
 from data_prep.labelled.heads import Columns, chosen, own_choices, value_of
-from data_prep.labelled.loading import rows_of
-from data_prep.labelled.rows import Row
+from data_prep.labelled.loading import is_ignored, rows_of
+from data_prep.labelled.rows import Reading, Rejects, Row
 from data_prep.labelled.task import TaskFile
 from data_prep.labelled.values import as_text, known_label, spelled
 
 Task = TaskFile
+_UNUSED = ("validation", "predict", "split", "metrics", "step")  # settings that say nothing here
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ class _Open:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task and its rows. `empty`: prompts that say nothing, one for each text of `content_free`."""
+    """A task and its rows. `empty`: prompts that say nothing, one for each text of `content_free`. `notes`: what is not
+    used of the file and of its rows."""
 
     task: Task
     test: list[Question]
     train: list[Question]
     empty: list[str]
+    notes: list[str]
 
     @property
     def has_labels(self) -> bool:
@@ -75,8 +78,8 @@ def files_of(path: Path) -> list[Path]:
 
 def load(path: Path) -> TaskData:
     """The task of a file. UserError, with file and line, for what cannot be meant."""
-    settings = _read(path)
-    asked = {split: list(_questions(path, settings, split)) for split in ("test", "train")}
+    settings, reading = _read(path), Reading()
+    asked = {split: list(_questions(path, settings, split, reading)) for split in ("test", "train")}
     rights = [question.right for of_split in asked.values() for question in of_split if isinstance(question, _Open)]
     golds = iter(choices.numbers(rights, settings.label))
     test, train = (
@@ -85,7 +88,9 @@ def load(path: Path) -> TaskData:
     )
     fields = task.fields_of(settings.prompt)
     empty = [task.filled(settings.prompt, dict.fromkeys(fields, text)) for text in settings.content_free]
-    return TaskData(settings, test, train, empty)
+    if unused := [name for name in _UNUSED if name in settings.model_fields_set]:
+        reading.notes.append(f"{', '.join(unused)} of {path.name} is not used: test is scored, by accuracy")
+    return TaskData(settings, test, train, empty, reading.remarks())
 
 
 def _read(path: Path) -> Task:
@@ -104,15 +109,25 @@ def _read(path: Path) -> Task:
     return settings
 
 
-def _questions(path: Path, settings: Task, split: str) -> Iterator[Question | _Open]:
+def _questions(path: Path, settings: Task, split: str, reading: Reading) -> Iterator[Question | _Open]:
     fields = task.fields_of(settings.prompt)
     own = [settings.choices] if isinstance(settings.choices, str) else settings.choices or []
     wanted = [*fields, *([] if isinstance(own, dict) else own), settings.label]
-    row = None
-    for row in rows_of(settings, split, path.parent, wanted):
-        yield _question(row, path.name, settings, fields)
-    if row is None and getattr(settings, split):
-        raise UserError(f"{path}: {split}: its files hold no row.")
+    rejects, count = Rejects(settings.max_rejects, reading), 0
+    for row in rows_of(settings, split, path.parent, wanted, reading):
+        try:
+            if isinstance(row, UserError):
+                raise row
+            if is_ignored(settings, row, settings.label, path.name, reading):
+                continue
+            question = _question(row, path.name, settings, fields)
+        except UserError as error:
+            rejects.add(error)
+        else:
+            count += 1
+            yield question
+    if not count and getattr(settings, split):
+        raise UserError(f"{path}: {split}: its files hold no row that can be asked.")
 
 
 def _question(row: Row, name: str, settings: Task, fields: Sequence[str]) -> Question | _Open:

@@ -285,6 +285,17 @@ def test_rows_of_a_whole_seed_are_no_shots(tmp_path: Path) -> None:
     assert "6 of 6 test rows are in train, too" in said
 
 
+def test_rows_and_settings_that_are_not_used_are_told(tmp_path: Path) -> None:
+    path = task(tmp_path, ignore=["-"], metrics=["mcc"], max_rejects=1)
+    with (tmp_path / "test.jsonl").open("a") as file:
+        file.write('\n{"text": "a dog", "label": "-"}\n{"text": "a mat", "label": 2}\n')
+    assert len(task_file.load(path).test) == len(TEST)
+    of_file, ignored, unfit = remarks(None, job(path))
+    assert of_file.endswith("metrics of task.yaml is not used: test is scored, by accuracy")
+    assert ignored.endswith("rows with an ignored label, left out: 1 (test.jsonl:7)")
+    assert unfit.endswith("test.jsonl line 8: the label '2' in 'label'; allowed: 0, 1)")
+
+
 def test_the_key_holds_what_the_files_hold(tmp_path: Path) -> None:
     path, recipe = task(tmp_path), SimpleNamespace(seed=3)
     before = settings(recipe, job(path), tmp_path)
