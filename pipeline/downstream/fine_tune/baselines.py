@@ -21,6 +21,7 @@ from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.fine_tune.heads.arrays import Read, array_of
 
 _MOST_WORDS = 5  # of an answer
+_COPIES = 20  # of its weights, which scikit-learn's L-BFGS keeps
 _SENTENCE_END = re.compile(r"[.!?。！？\n]")
 Method = Callable[..., list[Any]]
 """(data, training examples, test examples) ↦ answers; those of `WEIGHTED` take `weights` of labels, too."""
@@ -120,15 +121,30 @@ def tfidf(
     weights: of labels.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
 
-    texts = [_text(example) for example in train]
-    if len({example.label for example in train}) < 2:
+    texts, truth = [_text(example) for example in train], np.array([example.label for example in train])
+    num_classes = len(set(truth.tolist()))
+    if num_classes < 2:
         return majority(data, train, test)
+    vectorizer = _vectorizer(texts)
+    features = vectorizer.fit_transform(texts)
+    tested = vectorizer.transform([_text(example) for example in test])
+    if len(texts) ** 2 < _COPIES * num_classes * features.shape[1]:
+        features, tested = _in_row_space(features, tested)
     regression = LogisticRegression(C=10.0, max_iter=1000, class_weight=_by_label(weights))
-    model = make_pipeline(_vectorizer(texts), regression)
-    model.fit(texts, np.array([example.label for example in train]))
-    return model.predict([_text(example) for example in test]).tolist()
+    return regression.fit(features, truth).predict(tested).tolist()
+
+
+def _in_row_space(features: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of sparse rows [N, F] and [M, F] in the space of the first ones, [N, R] and [M, R], R ≤ N.
+
+    Weights with an L2 penalty lie in that space (the representer theorem), so whoever learns from the coordinates
+    says the same as from the features. Many features of many classes take gigabytes, rows do not.
+    """
+    values, vectors = np.linalg.eigh((features @ features.T).toarray())
+    kept = values > values[-1] * len(values) * np.finfo(float).eps
+    scales = np.sqrt(values[kept])
+    return vectors[:, kept] * scales, (others @ features.T) @ (vectors[:, kept] / scales)
 
 
 def mean(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:

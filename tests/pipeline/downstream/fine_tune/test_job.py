@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
 
 from data_prep.labelled.files import Example, Labelled, LabelledConfig, load
 from data_prep.shards.rows import Ragged, Rows, ragged
@@ -116,6 +118,19 @@ def test_baselines(tmp_path: Path) -> None:
     assert list(needs(recipe, job)) == [
         (".baselines.1", "'oracle' is no baseline for tagging; allowed: majority, unigram, window")
     ]
+
+
+def test_a_regression_on_coordinates_of_rows_says_what_one_on_all_features_does() -> None:
+    draws = np.random.default_rng(0)
+    words = sparse.random(60, 500, 0.05, format="csr", rng=draws)
+    words = sparse.vstack([words, words[:3]])  # rows that are there twice span nothing
+    labels = np.r_[draws.integers(0, 4, 60), [1, 2, 3]]
+    in_space, tested = baselines._in_row_space(words[:50], words[50:])
+    assert in_space.shape == (50, 50) and tested.shape == (13, 50)
+    of_all = LogisticRegression(C=10.0, tol=1e-8, max_iter=2000).fit(words[:50], labels[:50])
+    of_rows = LogisticRegression(C=10.0, tol=1e-8, max_iter=2000).fit(in_space, labels[:50])
+    np.testing.assert_allclose(of_rows.predict_proba(tested), of_all.predict_proba(words[50:]), atol=1e-4)
+    assert baselines._in_row_space(sparse.vstack([words[:3], words[:3]]), words)[0].shape == (6, 3)
 
 
 def test_paired_differences_and_verdict(tmp_path: Path) -> None:
