@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline import downstream
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
 from pipeline.flatten import flatten
@@ -22,6 +23,7 @@ from pipeline.runs import Run, numbers
 from pipeline.side_by_side import SideBySide
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
+from pipeline.stages.pretrain import PRETRAIN
 from pipeline.stages.report import suite_in
 from pipeline.store.store import Store
 from pipeline.tracking import pages, registry
@@ -64,6 +66,8 @@ class Execution:
     def carry_out(self, node: Node, progress: Progress) -> tuple[Artifact, bool]:
         """The node's artifact, and whether it was already stored."""
         began = time.monotonic()
+        if node.stage.name == PRETRAIN.name:
+            self._check_jobs()
         inputs = inputs_of(node, self.artifacts)
         children: list[TrackedRun] = []
         stage = Stage(node.stage.name, node.stage.version, self._tracked(node, inputs, progress, children))
@@ -81,6 +85,13 @@ class Execution:
         charts = _charts(node, artifact.summary)
         self.parent.metrics({f"{node.name}/{name}": value for name, value in charts.items()}, step=0)
         return artifact, reused
+
+    def _check_jobs(self) -> None:
+        """UserError, before the network is trained, if what is stored by now cannot serve a job."""
+        for node in self.dag:
+            if node.stage.name == JOB.name:
+                stored = {role: self.artifacts[name] for role, name in node.inputs.items() if name in self.artifacts}
+                downstream.check(node.config, stored)
 
     def _tracked(
         self, node: Node, inputs: Mapping[str, Artifact], progress: Progress, children: list[TrackedRun]

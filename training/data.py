@@ -164,6 +164,20 @@ def worker_samples(step: int, global_batch: int, parts: int, rank: int, world: i
     return [share[rank_slice(len(share), rank, world)] for share in shares]
 
 
+def split_problem(global_batch: int, parts: int, world: int, group_rows: int) -> str:
+    """Whether a worker would be without a row, or rows that are learned from together would be parted: a sentence."""
+    what = f"{global_batch} rows in {parts} micro-batch{'es' * (parts > 1)} on {world} worker{'s' * (world > 1)}"
+    if global_batch // parts < world:
+        return f"{what} leave some workers without a row; raise it or lower placement.workers"
+    shares = (len(share) for rank in range(world) for share in worker_samples(0, global_batch, parts, rank, world))
+    if any(share % group_rows for share in shares):
+        return (
+            f"{what} cut groups of {group_rows} rows, which are learned from together; make the rows of a worker's "
+            f"micro-batch a multiple of {group_rows}"
+        )
+    return ""
+
+
 @dataclass(frozen=True)
 class BatchSplit:
     """How the samples of every step are divided into `num_parts` micro-batches, and each of those among the workers."""
@@ -173,17 +187,9 @@ class BatchSplit:
     worker: Worker
 
     def check(self, group_rows: int) -> None:
-        """UserError where a worker would be without a row, or rows that are learned from together would be parted."""
-        parts = f"train.global_batch: {self.global_batch} rows in {self.num_parts} micro-batches"
-        if self.global_batch // self.num_parts < self.worker.world:
-            raise UserError(
-                f"{parts} leave some of {self.worker.world} workers without a row; raise it or lower placement.workers."
-            )
-        if any(count % group_rows for by_rank in self.counts(0, self.global_batch) for count in by_rank):
-            raise UserError(
-                f"{parts} on {self.worker.world} workers cut groups of {group_rows} rows, which are learned from "
-                f"together; make the rows of a worker's micro-batch a multiple of {group_rows}."
-            )
+        """UserError where `split_problem` finds one."""
+        if problem := split_problem(self.global_batch, self.num_parts, self.worker.world, group_rows):
+            raise UserError(f"train.global_batch: {problem}.")
 
     def samples(self, step: int) -> list[np.ndarray]:
         """Sample numbers of this worker in a step, one array per micro-batch."""

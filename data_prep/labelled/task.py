@@ -294,6 +294,8 @@ def task_of(values: Mapping[str, Any], where: str) -> TaskFile:
     if isinstance(task.choices, dict):
         if len(task.choices) < 2:
             raise UserError(f"{where}: choices: {len(task.choices)} is no choice; give two labels or more.")
+        if blank := [label for label, words in task.choices.items() if not words.strip()]:
+            raise UserError(f"{where}: choices: {blank[0]!r} has no words; give it some.")
         if len(set(task.choices.values())) < len(task.choices):
             raise UserError(f"{where}: choices: two labels have the same words, and nobody could tell them apart.")
     return task

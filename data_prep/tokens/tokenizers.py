@@ -52,6 +52,7 @@ from data_prep.tokens.vocabulary import extension, word, wordpiece
 
 __all__ = ["SPECIAL_TOKENS", "TokenizerConfig", "load", "specials", "spells_white_space", "strips_accents", "train"]
 
+MOST_IDS = 1 << 24  # of a vocabulary
 Role = Literal["pad", "unk", "cls", "sep", "mask", "bos", "eos", "decoder_start"]
 
 
@@ -62,7 +63,7 @@ class TokenizerConfig(BaseModel):
 
     kind: Literal["wordpiece", "byte-bpe", "word", "character", "pretrained"] = "wordpiece"
     """Algorithm that splits text into tokens; pretrained: an existing tokenizer."""
-    vocabulary: int = Field(default=8192, ge=16)
+    vocabulary: int = Field(default=8192, ge=16, le=MOST_IDS)
     """Maximum number of ids, including special tokens (not for pretrained)."""
     min_count: int | None = Field(default=None, ge=1)
     """Fewest times that a word occurs to have an id (word); null: 5."""
@@ -74,11 +75,11 @@ class TokenizerConfig(BaseModel):
     path: str | None = None
     """Folder of a pretrained tokenizer: `tokenizer.json`, BERT's `vocab.txt`, or others that `transformers` opens; by
     default that of the network that training starts from (train.start)."""
-    add: int = Field(default=0, ge=0)
+    add: int = Field(default=0, ge=0, le=MOST_IDS)
     """Number of pieces of the training text to add to a pretrained tokenizer: those that save the most tokens."""
     roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])
     """Special tokens that it has (pretrained: must have); decoder_start is the token of pad, as for T5."""
-    sentinels: int = Field(default=0, ge=0)
+    sentinels: int = Field(default=0, ge=0, le=MOST_IDS)
     """Number of tokens that stand for spans; they get the last ids, from the last one down (T5: 100)."""
 
     @property

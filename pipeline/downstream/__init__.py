@@ -11,6 +11,8 @@ The module of a job, which imports no PyTorch, MLflow, scikit-learn, matplotlib 
                 the job's own keys (`.length`), any other is one of the recipe's
     settings    what its result depends on besides `Config` and the artifacts it reads, as JSON values; under "job" the
                 values of its keys that come from the recipe
+    check       (job, settings, inputs by role but `pretrained`): UserError, before the network is trained, where what
+                is stored by then cannot serve it; may be left out
     remarks     what is odd about what it is to read, in sentences; may be left out
     numbers     names of the numbers that its report has, * for any text; may be left out where they are not known
     compared    names of networks that it reads besides, as far as the recipe has them (`networks`): their roles are
@@ -135,6 +137,20 @@ def config_of(recipe: Any, job: Any, downloads: Path) -> dict[str, Any]:
     settings = module.settings(recipe, job, downloads)
     filled = {**job.model_dump(mode="json"), **settings.pop("job", {})}
     return {"job": filled, "version": module.VERSION, **settings}
+
+
+def of_config(config: Mapping[str, Any]) -> tuple[JobModule, Any, dict[str, Any]]:
+    """The module of a job, its `Config` and its settings, by what `config_of` gives."""
+    module = module_of(config["job"]["task"])
+    settings = {name: value for name, value in config.items() if name not in ("job", "version")}
+    return module, module.Config.model_validate(config["job"]), settings
+
+
+def check(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+    """UserError if the artifacts that a job reads besides the network cannot serve it. config: that of `config_of`."""
+    module, job, settings = of_config(config)
+    if of_job := getattr(module, "check", None):
+        of_job(job, settings, inputs)
 
 
 def numbers_of(job: Any) -> list[str] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from data_prep.errors import UserError
 from data_prep.settings import Settings
 from data_prep.sources.config import SourceConfig
 from pipeline.slug import SLUG
@@ -15,6 +16,7 @@ from training.models.text.architectures import architecture_of, default_setting
 
 Problem = tuple[str, str]
 """(path, what is wrong there); see `pipeline.downstream`."""
+VALIDATION_SPLIT = "validation"
 FEWEST_POSITIONS = 510  # of networks whose recipe does not say
 NOUNS = {"text": "text", "table": "tables", "images": "images"}
 
@@ -38,6 +40,16 @@ def held_out_text_problems(recipe: Any, job: JobConfig, split: str = "validation
     yield from kind_problems(recipe, job, ("text",))
     if recipe.data.kind == "text" and getattr(recipe.data.split, split) == 0:
         yield f"data.split.{split}", f"{job.name!r} needs held-out documents; set it above 0"
+
+
+def check_held_out(job: JobConfig, shards: Any, fewest: int = 1) -> None:
+    """UserError if shards have too few validation rows for a job."""
+    rows = shards.summary.get(VALIDATION_SPLIT, {}).get("rows", 0)
+    if rows < fewest:
+        raise UserError(
+            f"downstream.{job.name}: {rows:,} held-out rows are too few, and {fewest:,} are needed; raise "
+            "data.split.validation, or add documents."
+        )
 
 
 def objective_problems(recipe: Any, job: Any, objective: str) -> Iterator[Problem]:

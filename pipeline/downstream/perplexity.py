@@ -68,13 +68,21 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     return {"contents": contents, "seed": recipe.seed, "keep_lines": recipe.data.clean.keep_lines}
 
 
+def check(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+    """See `pipeline.downstream`."""
+    if not len(Corpus(inputs["corpus"].path, job.split)):
+        raise UserError(
+            f"downstream.{job.name}: no document is in {job.split}; raise data.split.{job.split}, or add documents."
+        )
+
+
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
     """Predict documents by every model.
 
     inputs: `pretrained`, with a `transformers` folder `model/` of a decoder; `corpus`, with the held-out documents.
-    Reports nats per token, bits per byte of UTF-8 and perplexity per word. UserError where no document is held out.
+    Reports nats per token, bits per byte of UTF-8 and perplexity per word.
     """
     from pipeline.artifact import MODEL
     from training.distributed import choose_device
@@ -82,8 +90,6 @@ def run(
     from training.inference.likelihood import Likelihood, TextLikelihood
 
     texts = documents(Corpus(inputs["corpus"].path, job.split), job.num_bytes, settings["seed"], settings["keep_lines"])
-    if not texts:
-        raise UserError(f"downstream {job.name}: no document is in {job.split}; hold some out by data.split.")
     device = str(choose_device(context.one_worker.device))
     likelihoods: dict[str, TextLikelihood] = {}
     for number, name in enumerate(job.models):

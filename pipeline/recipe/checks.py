@@ -15,6 +15,7 @@ from pipeline.recipe import start, suite
 from pipeline.slug import SLUG
 from training import objectives
 from training.config import UNDIVIDED, PlacementConfig, placement_problems
+from training.data import micro_batches, split_problem
 from training.models.experts import config as experts
 from training.models.text.architectures import packing_problems, position_problems
 from training.models.text.architectures import without_effect as of_network
@@ -29,7 +30,10 @@ STAGES = ("init", "ingest", "shards", "pretrain", "report")
 
 def problems(recipe: Recipe) -> Iterator[Problem]:
     """Every disagreement, in the order of the sections."""
-    yield from _sections(recipe)
+    wrong = list(_sections(recipe))
+    yield from wrong
+    if wrong:  # whose settings all others are compared with
+        return
     yield from kind_of(recipe.data.kind).problems(recipe)
     yield from _order(recipe)
     yield from _network(recipe)
@@ -298,5 +302,10 @@ def _placement(recipe: Recipe) -> Iterator[Problem]:
             "placement.workers",
             f"{placement.workers} exceeds train.global_batch {rows}; each needs a row",
         )
+    else:
+        num_parts = micro_batches(rows, placement.workers, placement.micro_batch)
+        group_rows = getattr(objectives.options_of(recipe.objective), "group_rows", 1)
+        if text := split_problem(rows, num_parts, placement.workers, group_rows):
+            yield "train.global_batch", text
     yield from ((f"placement.{name}", text) for name, text in placement_problems(placement))
     yield from experts.placement_problems(placement, recipe.network)

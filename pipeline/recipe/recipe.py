@@ -66,7 +66,7 @@ class Experiment(Settings):
     """Which scale was chosen."""
     downstream: list[Job] = Field(default_factory=list)
     """Jobs that evaluate the network."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 32)
     """Seed of everything random in the experiment."""
     placement: PlacementConfig = Field(default_factory=PlacementConfig)
     """Where and how fast; never changes the result."""

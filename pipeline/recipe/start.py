@@ -14,6 +14,7 @@ from data_prep.errors import UserError
 from data_prep.kinds import Problem, kind_of
 from data_prep.opening.pretrained import VOCABULARIES
 from data_prep.tokens import pretrained
+from data_prep.tokens.roles import roles_of
 from training import objectives
 from training.models.text.start.settings import built_problems, network_of, network_problems
 
@@ -36,6 +37,7 @@ def fill(data: dict[str, Any], load: Callable[[str, str | None], Recipe]) -> Non
     if isinstance(folder, str):
         network = network_of(folder)
         _lay_under(data, {"architecture": network.architecture, "config": network.config}, {"path": folder})
+        _name_roles(data["tokenizer"])
     elif isinstance(other, str):
         recipe = load(other, start.get("scale"))
         if recipe.train.start is not None:
@@ -55,6 +57,16 @@ def _lay_under(data: dict[str, Any], network: dict[str, Any], tokenizer: dict[st
         for name, value in tokenizer.items():
             if own.get(name) is None:
                 own[name] = value
+
+
+def _name_roles(section: Any) -> None:
+    """Fill in the special tokens of a pretrained tokenizer, where they are not named: those that it has."""
+    if not isinstance(section, dict) or section.get("kind") != "pretrained" or section.get("roles") is not None:
+        return
+    try:
+        section["roles"] = list(roles_of(*pretrained.read(str(section.get("path")))))
+    except UserError:  # of a folder without a tokenizer, or another's: `problems` says so
+        return
 
 
 def problems(recipe: Recipe) -> Iterator[Problem]:

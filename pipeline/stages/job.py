@@ -18,9 +18,9 @@ from pipeline.stage import Context, Stage
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     """Carry out the job of the config's task (`pipeline.downstream.config_of`)."""
-    module = downstream.module_of(config["job"]["task"])
-    settings = {name: value for name, value in config.items() if name not in ("job", "version")}
-    report = module.run(module.Config.model_validate(config["job"]), settings, inputs, out_dir, context)
+    downstream.check(config, inputs)
+    module, job, settings = downstream.of_config(config)
+    report = module.run(job, settings, inputs, out_dir, context)
     write(report, out_dir)
     finished.forget(context)
     return report.summary

@@ -79,7 +79,7 @@ def recipe(folder: Path, way: str, network: Path, name: str = "goes-on") -> Path
         name: text for name, text in tiny_predictions.SECTIONS[way].items() if name not in ("network", "tokenizer")
     }
     roles = tiny_predictions.SECTIONS[way]["tokenizer"].partition("roles: ")[2].partition("]")[0]
-    more = [f"roles: {roles}]"] * bool(roles) + ["sentinels: 20"] * (way == "sequence")
+    more = [f"roles: {roles}]", "sentinels: 20"] if way == "sequence" else []  # others: those of the folder
     tokenizer = f"{{{', '.join(['kind: pretrained', f'add: {MORE}', *more])}}}"
     sources = f"[{{path: {new}, corpus: manuals}}, {{path: {old}, corpus: old}}]"
     given = {

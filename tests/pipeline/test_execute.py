@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipeline import execute
+from data_prep.errors import UserError
+from pipeline import dag, execute
 from pipeline.execute import following_metrics
 from pipeline.gate import ENCODER, Candidate
+from pipeline.recipe.load import load
 from pipeline.scoring.champion import DETECTOR
 from training.monitor.names import LEARNING_RATE, LOSS
 
@@ -42,6 +45,18 @@ def test_records_reach_the_tracker_and_only_new_ones_the_progress_line(tmp_path:
     assert [(share, warning) for _, share, warning in said] == [(0.25, "odd"), (0.25, "odder"), (0.25, None)]
     assert all(line.startswith("step 10 of 40, loss 2.000, 50 tokens/s") for line, _, _ in said)
     assert {LOSS, LEARNING_RATE} <= logged and "warnings" not in logged
+
+
+def test_what_cannot_serve_a_job_is_told_before_the_network_is_trained(tmp_path: Path) -> None:
+    recipe = load("gpt", "tiny", ["downstream=[{name: said, task: predictions}]"])
+    nodes = {node.name: node for node in dag.nodes(recipe, tmp_path)}
+    shards: Any = SimpleNamespace(summary={"validation": {"rows": 7}})
+    execution: Any = SimpleNamespace(dag=nodes.values(), artifacts={"shards": shards}, recipe=recipe)
+    execution._check_jobs = partial(execute.Execution._check_jobs, execution)
+    with pytest.raises(UserError, match=r"^downstream\.said: 7 held-out rows are too few, and 8 are needed; raise"):
+        execute.Execution.carry_out(execution, nodes["pretrain"], print)
+    shards.summary["validation"]["rows"] = 8
+    execution._check_jobs()
 
 
 def test_candidates_are_of_their_kind_and_lie_where_they_are_kept(

@@ -41,6 +41,7 @@ else:
 MOST_ROWS = 4096  # to read from: of more, reading one is no dearer
 SHARD_VALUES = 1 << 22  # at most, of the shards that rows are read from
 WINDOWS = 4  # of the timed steps, of which the fastest counts
+REFUSED = 3  # exit status where what is wrong is the user's, and said in a sentence
 WARM_UP = 2  # steps that are not counted: allocation, choice of kernels
 
 
@@ -188,7 +189,7 @@ class StepMeasurement(Settings):
 def measure(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
     """Run benchmarks of one number of workers, one after another, in processes of their own.
 
-    They inherit this one's priority. Raises UserError with the last line of its errors if one of them fails.
+    They inherit this one's priority. Raises UserError with what one of them refuses, or the last line of its errors.
     """
     settings = [benchmark.model_dump_json() for benchmark in benchmarks]
     with tempfile.TemporaryDirectory() as folder:
@@ -209,7 +210,9 @@ def measure(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
         for worker, (_, errors) in zip(workers, outputs, strict=True):
             if worker.returncode:
                 last_line = (errors.strip().splitlines() or [f"exit status {worker.returncode}"])[-1]
-                raise UserError(f"a timed step of this training failed: {last_line}")
+                raise UserError(
+                    last_line if worker.returncode == REFUSED else f"a timed step of this training failed: {last_line}"
+                )
     by_worker = [
         [StepMeasurement.model_validate_json(line) for line in output.splitlines()[-len(benchmarks) :]]
         for output, _ in outputs
@@ -340,8 +343,10 @@ def _timed(step: Any, updates: list[Moment], ends: list[Moment], warm: list[int]
 
 if __name__ == "__main__":
     for values in sys.argv[3:]:
-        print(
-            run(StepBenchmark.model_validate_json(values), int(sys.argv[1]), Path(sys.argv[2])).model_dump_json(),
-            flush=True,
-        )
+        try:
+            measured = run(StepBenchmark.model_validate_json(values), int(sys.argv[1]), Path(sys.argv[2]))
+        except UserError as refusal:
+            print(" ".join(str(refusal).split()), file=sys.stderr, flush=True)
+            os._exit(REFUSED)
+        print(measured.model_dump_json(), flush=True)
     os._exit(0)  # libraries' threads have nothing left to say

@@ -57,6 +57,11 @@ class SequenceToSequenceOptions(Settings):
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
     """How tokens are divided among experts, in a network that has any."""
 
+    @property
+    def group_rows(self) -> int:
+        """Consecutive rows that are learned from together."""
+        return self.routing.group
+
 
 Options = SequenceToSequenceOptions
 
@@ -86,7 +91,7 @@ class SequenceToSequence(TextObjective):
         self.mixture = self.network.mixture
         if self.mixture is not None:
             self.shown += ["experts/dropped", "experts/balance"]
-            self.group_rows = options.routing.group
+            self.group_rows = options.group_rows
 
     def collate(self, rows: Rows) -> Batch:
         batch, _ = self.padded(rows)

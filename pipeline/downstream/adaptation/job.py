@@ -23,7 +23,7 @@ from pydantic import Field
 from data_prep.kinds import kind_of
 from data_prep.settings import identity
 from data_prep.tokens import pretrained
-from pipeline.downstream.config import JobConfig, Problem, kind_problems
+from pipeline.downstream.config import JobConfig, Problem, check_held_out, kind_problems
 from pipeline.training_settings import training_settings
 
 if TYPE_CHECKING:
@@ -67,13 +67,18 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     }
 
 
+def check(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+    """See `pipeline.downstream`."""
+    check_held_out(job, inputs["shards"])
+
+
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
     """Evaluate the three networks on held-out rows of every source.
 
     inputs: `pretrained`, whose `model/` is what the objective exported; `corpus`, with held-out documents; `shards` and
-    `preprocessor`, rows and tokenizer of the training. UserError where no document is held out.
+    `preprocessor`, rows and tokenizer of the training.
     """
     from pipeline.downstream.adaptation.trial import Trial
 

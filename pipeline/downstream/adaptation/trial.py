@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.compute.workers import Workers
-from data_prep.errors import UserError
 from data_prep.kinds import Inputs, Use
 from data_prep.sources.files import below
 from data_prep.text.by_source import by_source
@@ -18,6 +17,7 @@ from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from data_prep.tokens.vocabulary import extension
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.adaptation.report import Known, SourceReport, build
+from pipeline.downstream.config import VALIDATION_SPLIT
 from pipeline.reports.report import Report
 from pipeline.stage import Context
 from pipeline.training_settings import SECTIONS, held_out_sources, mixture, starting
@@ -27,18 +27,12 @@ from training.job import Job, held_out_means
 from training.models.text.architectures import architecture_of
 from training.monitor.names import BITS_PER_BYTE, VALIDATION
 
-VALIDATION_SPLIT = "validation"
-
 
 class Trial:
     """A job with its inputs."""
 
     def __init__(self, job: Any, settings: dict[str, Any], inputs: Mapping[str, Artifact], context: Context) -> None:
         self.job, self.settings, self.inputs, self.context = job, settings, inputs, context
-        if VALIDATION_SPLIT not in inputs["shards"].summary:
-            raise UserError(
-                f"downstream.{job.name}: no document was held out; raise data.split.validation, or add documents."
-            )
         self.placement = context.one_worker
         self.worker = Worker(device=choose_device(self.placement.device))
 

@@ -147,6 +147,15 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     }
 
 
+def check(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+    """UserError where labels do not say what is normal, or rows are too few for a split."""
+    from pipeline.downstream.anomaly.rows import Pool
+
+    pool = Pool(inputs["corpus"].path, job, settings["seed"])
+    for number in range(job.seeds):
+        pool.draw(number)
+
+
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:

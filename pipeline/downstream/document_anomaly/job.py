@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from data_prep.errors import UserError
 from data_prep.sources.config import SourceConfig, digest, snapshot
 from data_prep.text.documents import TEXT
 from pipeline.downstream.config import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 READS = ("pretrained", "corpus")
+LEAST = 10  # documents that a figure is worth
 NORMAL, SHUFFLED, REPLACED = "normal", "shuffled words", "replaced words"  # kinds of documents
 Baseline = Literal["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", "length"]
 
@@ -115,6 +117,30 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     }
 
 
+def check(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+    """UserError where too few documents are held out for a threshold or for the draws."""
+    from data_prep.text.passages import of_split
+
+    corpus, seed = inputs["corpus"].path, settings["seed"]
+    validation = of_split(corpus, "validation", job.words, LEAST, seed)
+    if len(validation) < LEAST:
+        raise UserError(
+            f"downstream.{job.name}: {len(validation)} validation documents are too few to draw a threshold by; "
+            "raise data.split.validation, or lower words."
+        )
+    check_draws(job, "test documents", len(of_split(corpus, "test", job.words, LEAST * job.draws, seed)))
+
+
+def check_draws(job: Config, whose: str, num_documents: int, left_out: str = "") -> None:
+    """UserError where documents are too few for the draws. left_out: what of them was not read."""
+    if num_documents < LEAST * job.draws:
+        why = f" ({left_out})" if left_out else ""
+        raise UserError(
+            f"downstream.{job.name}: {num_documents} {whose} are too few for {job.draws} draws of {LEAST}{why}; lower "
+            "draws or words, or give more."
+        )
+
+
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
@@ -122,8 +148,8 @@ def run(
 
     inputs: `pretrained`, whose `model/` is a masked LM with its tokenizer; `corpus`, documents in three splits.
     Scores are in nats per token (Salazar et al. 2020), higher for more unusual documents; metrics are AUROC, average
-    precision and recall at the given share of false alarms, in 0 … 1, by kind of anomaly. UserError where there
-    are too few documents for a threshold or for the draws.
+    precision and recall at the given share of false alarms, in 0 … 1, by kind of anomaly. UserError where documents
+    of `others` are too few for the draws.
     """
     from pipeline.downstream.document_anomaly.trial import Trial
 

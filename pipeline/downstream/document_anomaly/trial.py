@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_prep.corpus.documents import Corpus
-from data_prep.errors import UserError
 from data_prep.text import passages
 from data_prep.text.clean import CleanConfig
 from data_prep.text.passages import WORD, Passage, changed, replacing, shuffling
@@ -18,7 +17,7 @@ from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.anomaly.measures import Measurements
 from pipeline.downstream.document_anomaly import baselines as document_baselines
 from pipeline.downstream.document_anomaly.baselines import ScoreFunction, TokenisedDocuments, Unigram
-from pipeline.downstream.document_anomaly.job import NORMAL, REPLACED, SHUFFLED, Config, name_of
+from pipeline.downstream.document_anomaly.job import NORMAL, REPLACED, SHUFFLED, Config, check_draws, name_of
 from pipeline.downstream.document_anomaly.report import EXCESS, OVER_UNIGRAM, SURPRISAL, FirstDraw, build
 from pipeline.reports.report import Report
 from pipeline.scoring import thresholds, training_rows
@@ -29,7 +28,6 @@ from pipeline.stage import Context
 from training.distributed import choose_device, set_up_cpu
 from training.inference.pseudo_likelihood import PseudoLikelihood, Surprisals, by_document
 
-LEAST = 10  # documents that a figure is worth
 NAMED = 6  # words of a document
 
 
@@ -117,13 +115,7 @@ class Trial:
 
     def _validation(self) -> list[Passage]:
         job = self.job
-        documents = passages.of_split(self.corpus, "validation", job.words, job.threshold_documents, self.seed)
-        if len(documents) < LEAST:
-            raise UserError(
-                f"downstream.{job.name}: {len(documents)} validation documents are too few to draw a threshold by; "
-                "raise data.split.validation, or lower words."
-            )
-        return documents
+        return passages.of_split(self.corpus, "validation", job.words, job.threshold_documents, self.seed)
 
     def _detector(self, held_out: ScoredDocuments) -> DocumentDetector:
         """The detector, with a threshold from the validation documents."""
@@ -146,13 +138,8 @@ class Trial:
             if read.left_out:
                 left_out[name_of(source)] = read.left_out
         for name, documents in pools.items():
-            if len(documents) < LEAST * job.draws:
-                whose = "test documents" if name == NORMAL else f"documents of {name}"
-                why = f" ({left_out[name]})" if name in left_out else ""
-                raise UserError(
-                    f"downstream.{job.name}: {len(documents)} {whose} are too few for {job.draws} draws of {LEAST}"
-                    f"{why}; lower draws or words, or give more."
-                )
+            if name != NORMAL:
+                check_draws(job, f"documents of {name}", len(documents), left_out.get(name, ""))
         return pools, left_out
 
     def _draws(self, pools: Mapping[str, list[Passage]], train: list[Passage]) -> Iterator[Draw]:

@@ -11,6 +11,7 @@ many did is said.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,7 +20,7 @@ from pydantic import Field
 
 from data_prep.errors import UserError
 from data_prep.settings import Belongs
-from pipeline.downstream.config import JobConfig, Problem, kind_problems
+from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems
 from pipeline.downstream.few_shot import task_file
 from pipeline.downstream.fine_tune.job import contents_of
 from pipeline.downstream.model_names import OWN, PRETRAINED, SCRATCH, problems
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 2
+VERSION = 3
 READS = ("pretrained",)
 
 
@@ -87,12 +88,22 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     path = Path(job.file).expanduser()
     others = [Path(model).expanduser() for model in job.models if model not in OWN]
     contents = {str(file): contents_of(file) for file in (*task_file.files_of(path), *others)}
-    available = len(pool_of(job, task_file.load(path)))
+    data = task_file.load(path)
+    pool = pool_of(job, data)
+    times = Counter(row.prompt for row in pool)
+    available = len(pool) - max((times[row.prompt] for row in data.test), default=0)  # no row is a shot of its own
     if max(job.shots) > available:
+        whose = "are not the row that is asked" if job.draw == "row" else "are no test rows"
         raise UserError(
             f"downstream {job.name}: shots asks for {max(job.shots):,} rows, and train of {path} has {available:,} "
-            "that are no test rows; name other shots, or another train."
+            f"that {whose}; name other shots, or another train."
         )
+    if recipe.network is not None and set(OWN) & set(job.models) and (job.write or data.task.choices is None):
+        for _, problem in length_problems(recipe, job.max_new_tokens + 1):
+            raise UserError(
+                f"downstream {job.name}: max_new_tokens: {job.max_new_tokens:,} leaves prompts no room ({problem}); "
+                "lower it, or set write to false."
+            )
     return {"contents": contents, "seed": recipe.seed}
 
 

@@ -37,10 +37,13 @@ def build(
         for rule in measured
     }
     _draw(job, main, summaries, beside, folder / CURVE)
-    rows, cut = len(test), max(cell["cut"] for cell in cells)
+    rows, cut = len(test), _most_cut(cells)
     kinds = {"by log-likelihood of the choices": ACC in measured, "by what is written": WRITTEN in measured}
     how = " and ".join(kind for kind, is_measured in kinds.items() if is_measured)
-    said = [*data.notes, *([f"In one cell {cut:,} of {rows:,} prompts lost their beginning."] if cut else [])]
+    said = [*data.notes]
+    for what, most in cut.items():
+        if most:
+            said.append(f"In one cell {most:,} of {rows:,} prompts lost their beginning, for answers that are {what}.")
     return Report(
         title=job.name,
         about=f"{data.task.about or Path(job.file).name}\n\nAccuracy on {rows:,} rows ({how}), rules and ids as in "
@@ -58,6 +61,12 @@ def build(
         licences=[data.task.licence],
         notes={"rows": rows, "train": len(data.train), "cells": [dict(cell) for cell in cells], "cut": cut},
     )
+
+
+def _most_cut(cells: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The most prompts of a cell that lost their beginning, by how answers are given."""
+    hows = dict.fromkeys(how for cell in cells for how in cell["cut"])
+    return {how: max(cell["cut"].get(how, 0) for cell in cells) for how in hows}
 
 
 def baselines(data: TaskData, test: Sequence[Question]) -> dict[str, float]:

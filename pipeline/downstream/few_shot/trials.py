@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_prep.errors import UserError
 from data_prep.rng import key
 from data_prep.shards.order import permute
 from pipeline.artifact import MODEL, Artifact
@@ -28,6 +29,7 @@ from training.inference.generation.generate import Generator
 from training.inference.language_model import LanguageModel, open_language_model
 from training.inference.likelihood import Continuation, Likelihood
 
+CHOSEN, WRITTEN = "chosen", "written"  # how answers are given
 SHOWN = 3  # questions of each cell that are shown
 _CELL = "cell.json"
 
@@ -89,17 +91,16 @@ class Trials:
         ]
         right: dict[str, list[bool]] = {}
         shown: list[dict[str, str]] = [{"prompt": text} for text in contexts[:SHOWN]]
-        cell: dict[str, Any] = {"rows": len(self.test)}
+        cell: dict[str, Any] = {"rows": len(self.test), "cut": {}}
         if self.data.task.choices is not None:
-            taken, cell["cut"] = self._chosen(likelihood, contexts, before)
+            taken, cell["cut"][CHOSEN] = self._chosen(likelihood, contexts, before)
             for row, by_rule in zip(self.test, taken, strict=True):
                 for rule, choice in by_rule.items():
                     right.setdefault(rule, []).append(choice == row.gold)
             for row, by_rule, example in zip(self.test, taken, shown, strict=False):
                 example |= {"right": row.choices[row.gold], "taken": row.choices[by_rule[rules.ACC]]}
         if self.job.write or self.data.task.choices is None:
-            texts, cut = self._written(likelihood, contexts)
-            cell.setdefault("cut", cut)
+            texts, cell["cut"][WRITTEN] = self._written(likelihood, contexts, of["model"])
             right[rules.WRITTEN] = [
                 rules.exact_match(text, row.answers) for text, row in zip(texts, self.test, strict=True)
             ]
@@ -144,10 +145,15 @@ class Trials:
         ]
         return taken, sum(any(continuations[place].cut for place in given) for given, _, _ in asked)
 
-    def _written(self, likelihood: Likelihood, contexts: Sequence[str]) -> tuple[list[str], int]:
-        """What the network writes after each prompt, greedily, and how many prompts were cut."""
+    def _written(self, likelihood: Likelihood, contexts: Sequence[str], name: str) -> tuple[list[str], int]:
+        """What a network writes after each prompt, greedily, and how many prompts were cut."""
         model, most = likelihood.model, self.job.max_new_tokens
-        room = None if model.length is None else max(1, model.length - most)
+        if model.length is not None and most >= model.length:
+            raise UserError(
+                f"downstream {self.job.name}: max_new_tokens: {most:,} leaves prompts no room in the {model.length:,} "
+                f"positions of {name}; lower it, or set write to false."
+            )
+        room = None if model.length is None else model.length - most
         rows = [likelihood.context(context) for context in contexts]
         decoding = Decoding(max_new_tokens=most, stop=tuple(self.data.task.until))
         texts = {

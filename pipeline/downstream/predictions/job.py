@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from pipeline.downstream.config import JobConfig, Problem, held_out_text_problems
+from pipeline.downstream.config import JobConfig, Problem, check_held_out, held_out_text_problems
 from pipeline.training_settings import training_settings
 from training import objectives
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 READS = ("pretrained", "shards", "preprocessor")
+FEWEST_ROWS = 8  # that a figure is worth
 _OF_TRAINING = ("name", "kind", "corruption", "order", "network", "networks", "objective", "seed")
 
 
@@ -41,7 +42,7 @@ class Config(JobConfig):
 
     task: Literal["predictions"]
     """Which job it is."""
-    rows: int = Field(default=512, ge=8)
+    rows: int = Field(default=512, ge=FEWEST_ROWS)
     """Maximum number of held-out rows."""
     train_tokens: int = Field(default=5_000_000, ge=1000)
     """Maximum number of training tokens that n-grams are counted of."""
@@ -63,6 +64,11 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
         "pretraining": {name: of_training[name] for name in _OF_TRAINING if name in of_training},
         "from_random": recipe.train.start is None,
     }
+
+
+def check(job: JobConfig, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+    """See `pipeline.downstream`."""
+    check_held_out(job, inputs["shards"], FEWEST_ROWS)
 
 
 def numbers(job: Config) -> Iterator[str]:

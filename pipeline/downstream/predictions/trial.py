@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from data_prep.errors import UserError
 from data_prep.kinds import facts_of
 from data_prep.rng import Draws, key
 from data_prep.shards.remote import open_shards
@@ -22,6 +21,7 @@ from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.predictions import kneser_ney, ngrams, weights
 from pipeline.downstream.predictions.copying import copied
 from pipeline.downstream.predictions.examples import Chooser
+from pipeline.downstream.predictions.job import FEWEST_ROWS
 from pipeline.downstream.predictions.judgements import judged_tokens
 from pipeline.downstream.predictions.ngrams import Contexts, FillIns, NextTokens, Scored
 from pipeline.downstream.predictions.report import NETWORK, UNTRAINED, Measured, build
@@ -36,7 +36,6 @@ from training.job import Job, held_out_stream, training_stream
 from training.objectives.text import seen_tokens
 
 MOST = 3  # guesses at a target
-FEWEST_ROWS = 8  # that a figure is worth
 READ = 128  # training rows at once
 
 
@@ -55,11 +54,6 @@ class Trial:
         self.job, self.settings, self.context = job, settings, context
         self.model, self.preprocessor = inputs["pretrained"].path / MODEL, inputs["preprocessor"].path
         shards, config = inputs["shards"], settings["pretraining"]
-        if "validation" not in shards.summary:
-            raise UserError(
-                f"downstream.{job.name}: no document was held out, so nothing can be predicted; raise "
-                "data.split.validation, or add documents."
-            )
         placement = context.one_worker
         set_up_cpu(placement.threads)
         self.device, self.seed = choose_device(placement.device), config["seed"]
@@ -82,10 +76,8 @@ class Trial:
         self.train_rows = sum(cache(corpus.folder).rows for corpus in self.reading.corpora)
         self.training = training_stream(self.reading, cache, self.specials, [])
         held_out, self.num_rows = held_out_stream(self.reading, cache, self.specials)
-        if held_out is None or self.num_rows < FEWEST_ROWS:
-            raise UserError(
-                f"downstream.{job.name}: {self.num_rows} held-out rows are too few; raise data.split.validation."
-            )
+        if held_out is None:
+            raise ValueError("`check` has not refused shards without held-out rows")
         self.held_out = held_out
 
     def run(self, out_dir: Path) -> Report:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from pipeline.downstream.config import JobConfig, Problem, held_out_text_problems
-from pipeline.downstream.predictions.job import settings
+from pipeline.downstream.predictions.job import FEWEST_ROWS, check, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-__all__ = ["READS", "VERSION", "Config", "needs", "numbers", "run", "settings"]
+__all__ = ["READS", "VERSION", "Config", "check", "needs", "numbers", "run", "settings"]
 
 VERSION = 1
 READS = ("pretrained", "shards", "preprocessor")
@@ -38,7 +38,7 @@ class Config(JobConfig):
 
     task: Literal["text-restoration"]
     """Which job it is."""
-    rows: int = Field(default=128, ge=8)
+    rows: int = Field(default=128, ge=FEWEST_ROWS)
     """Maximum number of held-out rows."""
     beams: int = Field(default=1, ge=1)
     """Texts that beam search keeps; 1: the likeliest token each time."""

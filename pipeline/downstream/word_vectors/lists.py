@@ -8,6 +8,7 @@ analogies                  : capital-common-countries
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +72,10 @@ def read_pairs(path: Path) -> list[Pair]:
         fields = next((line.split(mark) for mark in ("\t", ",", ";") if mark in line), line.split())
         fields = [field.strip() for field in fields]
         try:
-            pairs.append(Pair(fields[0], fields[1], float(fields[column])))
+            score = float(fields[column])
+            if not math.isfinite(score):
+                raise ValueError(f"{score} is no score")
+            pairs.append(Pair(fields[0], fields[1], score))
         except (IndexError, ValueError):
             header = [field.lower() for field in fields]
             if pairs or len(fields) < 3:

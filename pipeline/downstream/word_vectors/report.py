@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +21,26 @@ FREQUENT, RARE = 0.002, 0.5  # shares of the vocabulary between whose ranks they
 def build(job: Config, vectors: Vectors) -> Report:
     """Measure everything that the job names. UserError for lists of which nothing can be asked."""
     rows, sections, numbers, said = [], [], {}, []
-    for name in job.similarity:
-        path = Path(name).expanduser()
+    paths = [Path(name).expanduser() for name in (*job.similarity, *job.analogies)]
+    named = list(zip(paths, _distinct(paths), strict=True))
+    for path, name in named[: len(job.similarity)]:
         ranks = vectors.similarity(lists.read_pairs(path))
         if math.isnan(ranks.correlation):
             raise UserError(f"{path}: {ranks.used} of {ranks.asked} pairs have vectors, too few to rank; add text.")
-        rows.append([path.stem, "Spearman", f"{ranks.correlation:.3f}", f"{ranks.used:,}", f"{ranks.asked:,}"])
+        rows.append([name, "Spearman", f"{ranks.correlation:.3f}", f"{ranks.used:,}", f"{ranks.asked:,}"])
         numbers |= {
-            f"{path.stem}/spearman": ranks.correlation,
-            f"{path.stem}/unknown": 1 - ranks.used / ranks.asked,
+            f"{name}/spearman": ranks.correlation,
+            f"{name}/unknown": 1 - ranks.used / ranks.asked,
         }
-        said.append(f"Spearman {ranks.correlation:.3f} on {path.stem} ({ranks.used:,} of {ranks.asked:,} pairs)")
-    for name in job.analogies:
-        path = Path(name).expanduser()
+        said.append(f"Spearman {ranks.correlation:.3f} on {name} ({ranks.used:,} of {ranks.asked:,} pairs)")
+    for path, name in named[len(job.similarity) :]:
         by_section = vectors.analogies(lists.read_analogies(path), job.restrict)
         right, used, asked = (sum(column) for column in zip(*by_section.values(), strict=True))
         if not used:
             raise UserError(f"{path}: the {job.restrict:,} most frequent words answer none of {asked:,}; add text.")
-        rows.append([path.stem, "right answers", f"{right / used:.1%}", f"{used:,}", f"{asked:,}"])
-        numbers |= {f"{path.stem}/accuracy": right / used, f"{path.stem}/unknown": 1 - used / asked}
-        said.append(f"{right:,} of {used:,} analogies of {path.stem} answered ({asked:,} in the file)")
+        rows.append([name, "right answers", f"{right / used:.1%}", f"{used:,}", f"{asked:,}"])
+        numbers |= {f"{name}/accuracy": right / used, f"{name}/unknown": 1 - used / asked}
+        said.append(f"{right:,} of {used:,} analogies of {name} answered ({asked:,} in the file)")
         sections += [
             [section, f"{score.right / score.used:.1%}" if score.used else "–", f"{score.used:,}", f"{score.asked:,}"]
             for section, score in by_section.items()
@@ -60,6 +61,20 @@ def build(job: Config, vectors: Vectors) -> Report:
     )
     verdict = f"{'; '.join(said)}." if said else "No lists were given: the neighbours are for you to judge."
     return Report("Word vectors", about, tables, [], verdict[0].upper() + verdict[1:], numbers)
+
+
+def _distinct(paths: Sequence[Path]) -> list[str]:
+    """What files are called: by their names without suffix, and by as much of their folders as tells them apart; those
+    that differ in nothing else are numbered."""
+    names: list[str] = []
+    all_parts = [path.with_suffix("").parts for path in paths]
+    for parts in all_parts:
+        depth, others = 1, [other for other in all_parts if other != parts]
+        while depth < len(parts) and any(other[-depth:] == parts[-depth:] for other in others):
+            depth += 1
+        name = "/".join(parts[-depth:])
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return names
 
 
 def _neighbours(job: Config, vectors: Vectors) -> tuple[list[list[str]], list[str]]:

@@ -115,6 +115,13 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
     ("settings", "text"),
     [
         (["placement.workers=300"], "placement.workers: 300 exceeds train.global_batch 256"),
+        (
+            ["placement.workers=200", "placement.micro_batch=1"],
+            "train.global_batch: 256 rows in 2 micro-batches on 200",
+        ),
+        (["compose=null"], "compose: missing; data.kind text needs it"),
+        (["seed=4294967296"], "seed: found 4294967296; allowed: less than 4294967296"),
+        (["tokenizer.vocabulary=10000000000"], "tokenizer.vocabulary: found 10000000000; allowed: at most 16777216"),
         (["train.warmup_steps=101"], "train.warmup_steps: 101 exceeds train.steps 100"),
         (["train.warmup_steps=1", "train.warmup=0.1"], "train.warmup: found 0.1 beside warmup_steps 1"),
         (["train.betas=[0.9, 1]"], "train.betas.1: found 1.0; allowed: at least 0 and less than 1"),

@@ -21,9 +21,8 @@ Problem = tuple[str, str]
 AFTER_PADDING = "after padding"
 _DOCUMENTATION = "https://huggingface.co/docs/transformers"
 _SIZES = re.compile(
-    r"(?:hidden|intermediate|embedding)_size|num_(?:hidden_layers|attention_heads|layers|heads)|n_(?:embd|layer|head)"
-    r"|d_(?:model|ff|kv)"
-)
+    r"(?!num_sparse_)\w*_(?:size|dim|layers?|heads?|positions|position_embeddings|embd|inner|model|ff|kv)"
+)  # where the default is not 0
 _ACTIVATIONS = re.compile(r"hidden_act|hidden_activation|activation_function|dense_act_fn")
 FIXED_BLOCKS = 5  # that a block sees besides random ones: the first, itself and its neighbours, the last
 
@@ -326,7 +325,7 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
                     key, sorted(known_keys - {"self", "kwargs"}), f"{_DOCUMENTATION}/model_doc/{network.architecture}"
                 )
             )
-    _check_values(network.config)
+    _check_values(network.config, kind)
     try:
         config = kind(**{**network.config, "vocab_size": specials.vocabulary, **special_ids(specials)})
     except (TypeError, ValueError, StrictDataclassError) as error:  # of a setting that is not of its type
@@ -343,12 +342,14 @@ def attention_of(model_type: str) -> str:
     return "eager" if line.block_sparse or not line.fused_attention else "sdpa"
 
 
-def _check_values(config: Mapping[str, Any]) -> None:
+def _check_values(config: Mapping[str, Any], kind: type) -> None:
     """UserError for values that config classes take and networks cannot be made from."""
     from transformers.activations import ACT2FN
 
+    defaults = kind()
     for name, value in config.items():
-        if _SIZES.fullmatch(name) and isinstance(value, int | float) and value < 1:
+        is_size = _SIZES.fullmatch(name) and getattr(defaults, name, None) != 0
+        if is_size and isinstance(value, int | float) and value < 1:
             raise UserError(f"network.config.{name}: found {value}; allowed: at least 1.")
         if _ACTIVATIONS.fullmatch(name) and isinstance(value, str) and value not in ACT2FN:
             raise UserError(f"network.config.{name}: found {value!r}; allowed: {', '.join(sorted(ACT2FN))}.")

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from data_prep.errors import UserError
+from training.models.made import made
 from training.models.text.network import TextNetwork
 
 
@@ -31,12 +31,4 @@ def causal_lm(config: Any) -> nn.Module:
     """A randomly initialised causal LM of `transformers`."""
     from transformers import AutoModelForCausalLM
 
-    try:
-        return AutoModelForCausalLM.from_config(config)
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise UserError(
-            f"network.architecture: transformers has no causal head for {config.model_type!r}; "
-            "choose a decoder such as gpt2 or llama."
-        ) from error
+    return made(AutoModelForCausalLM, config, "causal head", "choose a decoder such as gpt2 or llama")

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_prep.errors import UserError
+from training.models.made import made
 from training.models.text.network import TextNetwork
 
 
@@ -43,12 +43,5 @@ def masked_lm(config: Any, sentence: bool) -> nn.Module:
     """A randomly initialised masked LM, with the architecture's own sentence head if `sentence`."""
     from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
-    try:
-        return AutoModelForPreTraining.from_config(config) if sentence else AutoModelForMaskedLM.from_config(config)
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise UserError(
-            f"network.architecture: transformers has no masked-LM head for {config.model_type!r}; "
-            "choose an encoder such as bert, roberta, albert or modernbert."
-        ) from error
+    head = AutoModelForPreTraining if sentence else AutoModelForMaskedLM
+    return made(head, config, "masked-LM head", "choose an encoder such as bert, roberta, albert or modernbert")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.models.made import made
 from training.models.text.masked_lm import MaskedLMNetwork
 from training.models.text.network import TextNetwork
 
@@ -42,7 +43,7 @@ class ReplacedTokenNetwork(TextNetwork):
     def __init__(self, config: Any, generator_config: Any, temperature: float, one_encoder: bool = False) -> None:
         from transformers import AutoModelForPreTraining
 
-        super().__init__(AutoModelForPreTraining.from_config(config))
+        super().__init__(made(AutoModelForPreTraining, config, "discriminator", "choose electra"))
         self.generator, self.temperature = Generator(generator_config), temperature
         generator: Any = self.generator.model
         for name, module in self.encoder.named_children():

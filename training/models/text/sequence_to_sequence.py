@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from data_prep.errors import UserError
 from training.models.experts.config import RoutingConfig
 from training.models.experts.mixture import Mixture
+from training.models.made import made
 from training.models.text.architectures import architecture_of
 from training.models.text.network import TextNetwork, matrix_parameters
 
@@ -78,14 +78,7 @@ def sequence_to_sequence(config: Any) -> nn.Module:
     """A randomly initialised encoder-decoder of `transformers` with a head on the vocabulary."""
     from transformers import AutoModelForSeq2SeqLM
 
-    try:
-        return AutoModelForSeq2SeqLM.from_config(config)
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise UserError(
-            f"network.architecture: transformers has no encoder-decoder for {config.model_type!r}; choose t5 or bart."
-        ) from error
+    return made(AutoModelForSeq2SeqLM, config, "encoder-decoder", "choose t5 or bart")
 
 
 def met_parameters(network: SequenceToSequenceNetwork) -> tuple[int, int]:

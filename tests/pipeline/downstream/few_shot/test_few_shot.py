@@ -155,8 +155,8 @@ def test_labels_are_chosen_as_one_by_one(shots: int, draw: Any, network: Path, t
     assert taken == wanted and len({tuple(row.values()) for row in taken}) > 1
     assert cell["scores"] == right(wanted, rows)
     assert set(cell["scores"]) == set(rules.RULES)
-    assert cell["cut"] == sum(any(naive.is_cut(prompt, f" {word}") for word in words) for prompt in prompts)
-    assert bool(cell["cut"]) == bool(shots)  # the network has few positions
+    assert cell["cut"]["chosen"] == sum(any(naive.is_cut(prompt, f" {word}") for word in words) for prompt in prompts)
+    assert bool(cell["cut"]["chosen"]) == bool(shots)  # the network has few positions
     assert cell["rows"] == len(TEST)
 
 
@@ -259,7 +259,7 @@ def test_a_weight_that_changes_is_found(network: Path, tmp_path: Path, monkeypat
 
     def trained(self: Any, likelihood: Any, of: Any) -> dict[str, Any]:
         likelihood.model.network.lm_head.weight.data[0, 0] += 1e-3
-        return {"rows": 1, "cut": 0, "scores": {}, "shown": []}
+        return {"rows": 1, "cut": {}, "scores": {}, "shown": []}
 
     monkeypatch.setattr(Trials, "_cell", trained)
     with pytest.raises(RuntimeError, match="pretrained: its weights changed"):
@@ -280,9 +280,33 @@ def test_rows_of_a_whole_seed_are_no_shots(tmp_path: Path) -> None:
     data = task_file.load(path)
     assert pool_of(job(path, draw="seed"), data) == [] and pool_of(job(path), data) == data.test
     with pytest.raises(UserError, match=r"shots asks for 4 rows, and train of .* has 0 that are no"):
-        settings(SimpleNamespace(seed=0), job(path, draw="seed"), tmp_path)
+        settings(SimpleNamespace(seed=0, network=None), job(path, draw="seed"), tmp_path)
     [said] = remarks(None, job(path))
     assert "6 of 6 test rows are in train, too" in said
+
+
+def test_a_row_that_stands_twice_is_no_shot_of_itself(tmp_path: Path) -> None:
+    path = task(tmp_path, train="test.jsonl")
+    with (tmp_path / "test.jsonl").open("a") as file:
+        file.write('\n{"text": "the mat", "label": 1}\n')
+    recipe = SimpleNamespace(seed=0, network=None)
+    settings(recipe, job(path, shots=[5]), tmp_path)
+    with pytest.raises(UserError, match=r"asks for 6 rows, and train of .* has 5 that are not the row that is asked"):
+        settings(recipe, job(path, shots=[6]), tmp_path)
+
+
+def test_prompts_are_cut_apart_for_choices_and_for_what_is_written(network: Path, tmp_path: Path) -> None:
+    positions = open_language_model(network / "model").length
+    assert positions is not None
+    values: dict[str, Any] = {"shots": [0], "seeds": 1, "models": ["pretrained"], "write": True}
+    [cell] = trials(network, task(tmp_path), max_new_tokens=positions - 2, **values).run()
+    assert cell["cut"]["written"] == len(TEST) > cell["cut"]["chosen"]
+    with pytest.raises(UserError, match=f"max_new_tokens: {positions} leaves prompts no room in the {positions} pos"):
+        trials(network, task(tmp_path), max_new_tokens=positions, **values).run()
+    recipe = load_recipe("gpt", "tiny", [])
+    most = recipe.network.config["n_positions"]
+    with pytest.raises(UserError, match=rf"max_new_tokens: {most} leaves prompts no room \({most + 1} exceeds"):
+        settings(recipe, job(task(tmp_path), max_new_tokens=most), tmp_path)
 
 
 def test_rows_and_settings_that_are_not_used_are_told(tmp_path: Path) -> None:
@@ -297,7 +321,7 @@ def test_rows_and_settings_that_are_not_used_are_told(tmp_path: Path) -> None:
 
 
 def test_the_key_holds_what_the_files_hold(tmp_path: Path) -> None:
-    path, recipe = task(tmp_path), SimpleNamespace(seed=3)
+    path, recipe = task(tmp_path), SimpleNamespace(seed=3, network=None)
     before = settings(recipe, job(path), tmp_path)
     assert before["seed"] == 3 and len(before["contents"]) == 3
     (tmp_path / "train.jsonl").write_text((tmp_path / "train.jsonl").read_text().replace("mat", "log"))
@@ -323,6 +347,7 @@ def test_what_the_recipe_must_be(tmp_path: Path) -> None:
         ({"prompt": "{body}"}, "line 1: has no 'body', which task.yaml names; it has text, label"),
         ({"choices": {"0": "a"}}, "choices: 1 is no choice"),
         ({"choices": {"0": "a", "1": "a"}}, "two labels have the same words"),
+        ({"choices": {"0": " ", "1": "a"}}, "choices: '0' has no words"),
         ({"choices": {True: "a", "1": "b"}}, "put both in quotes"),
         ({"choices": {"0": "a", "2": "b"}}, "line 2: the label '1' in 'label'; allowed: 0, 2"),
         ({"choices": "text"}, "line 1: 'text' is no list of two choices"),

@@ -92,6 +92,7 @@ def test_lists_are_read_as_they_are_distributed(tmp_path: Path) -> None:
     [
         (read_pairs, "a\tb\t1\nc\td\n", "line 2: found 'c\\\\td', and expected two words and a score"),
         (read_pairs, "a\tb\t1\nc\td\tmuch\n", "line 2: .* two words and a score"),
+        (read_pairs, "a\tb\t1\nc\td\tnan\n", "line 2: .* two words and a score"),
         (read_pairs, "a\tb\t1\n", "different scores, found 1"),
         (read_pairs, "", "different scores, found 0"),
         (read_analogies, ": s\na b c\n", "line 2: found 'a b c', and expected four words"),
@@ -141,6 +142,15 @@ def test_a_report_says_what_was_asked(trained: Path) -> None:
     assert -1 <= report.numbers["pairs/spearman"] <= 1
     assert "no vector for unicorn" in report.verdict and "3 of 4 pairs" in report.verdict
     assert "licences" not in report.summary, "lists of the user's own"
+    (trained / "pairs.txt").write_text("king\tqueen\t1\nman\tpear\t9\nman\tapple\t2\n")
+    (trained / "de").mkdir()
+    (trained / "de" / "pairs.tsv").write_text("king\tqueen\t1\nman\tpear\t9\nman\tapple\t2\n")
+    named = [str(trained / name) for name in ("pairs.tsv", "de/pairs.tsv", "pairs.txt")]
+    job = job.model_copy(update={"similarity": named})
+    report = run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, Context())  # type: ignore[dict-item]
+    here = trained.name
+    assert [row[0] for row in report.tables[0].rows] == [f"{here}/pairs", "de/pairs", f"{here}/pairs-3", "questions"]
+    job = job.model_copy(update={"similarity": named[:1]})
     (trained / "pairs.tsv").write_text("unicorn\tqueen\t9\nunicorn\tpear\t1\n")
     with pytest.raises(UserError, match="0 of 2 pairs have vectors"):
         run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, Context())  # type: ignore[dict-item]

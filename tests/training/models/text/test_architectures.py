@@ -15,6 +15,7 @@ from tests.training import tiny
 from tests.training.objectives.test_packed import OWN, SHAPE
 from training.config import NetworkConfig, ObjectiveConfig
 from training.models.text.architectures import ARCHITECTURES, architecture_of, position_problems, text_config
+from training.models.text.causal_lm import causal_lm
 from training.models.text.masked_lm import masked_lm
 from training.objectives import build
 
@@ -86,6 +87,7 @@ def test_token_types_go_to_those_that_have_them(name: str) -> None:
         ({"hidden_dropout_prob": "x"}, r"network\.config: BertConfig refuses it"),
         ({"hidden_size": -64}, r"network\.config\.hidden_size: found -64; allowed: at least 1"),
         ({"num_attention_heads": 0}, r"network\.config\.num_attention_heads: found 0"),
+        ({"max_position_embeddings": 0}, r"network\.config\.max_position_embeddings: found 0; allowed: at least 1"),
         ({"hidden_act": "os.system"}, r"network\.config\.hidden_act: found 'os\.system'; allowed: .*gelu"),
     ],
 )
@@ -93,3 +95,8 @@ def test_values_that_no_network_can_be_made_from_are_one_sentence(settings: dict
     specials = Specials(cls=2, sep=5, pad=0, mask=4, unk=1, vocabulary=48)
     with pytest.raises(UserError, match=said):
         text_config(NetworkConfig(architecture="bert", config=settings), specials)
+    dropped = text_config(NetworkConfig(architecture="bert", config={"hidden_dropout_prob": 2.0}), specials)
+    with pytest.raises(UserError, match=r"network\.config: no bert can be made of it \(dropout probability has to be"):
+        masked_lm(dropped, sentence=False)
+    with pytest.raises(UserError, match=r"network\.architecture: transformers has no causal head for 't5'"):
+        causal_lm(text_config(NetworkConfig(architecture="t5"), specials))
