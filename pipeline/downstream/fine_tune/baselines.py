@@ -11,16 +11,20 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from data_prep.kinds import FileReader
 from data_prep.labelled.examples import Example, Labelled, Task
+from data_prep.labelled.segments import UNKNOWN
 from data_prep.shards.rows import Ragged
 from data_prep.text.words import places
 from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.checks import WEIGHTED
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some
-from pipeline.downstream.fine_tune.heads import Predicted
-from pipeline.downstream.fine_tune.heads.arrays import Read, array_of
+from pipeline.downstream.fine_tune.heads import Predicted, segments
+from pipeline.downstream.fine_tune.heads.arrays import array_of
 
 _MOST_WORDS = 5  # of an answer
+_MOST_FRAMES = 20_000
+_AROUND = 10  # frames on either side of one
 _SENTENCE_END = re.compile(r"[.!?。！？\n]")
 Method = Callable[..., list[Any]]
 """(data, training examples, test examples) ↦ answers; those of `WEIGHTED` take `weights` of labels, too."""
@@ -45,7 +49,7 @@ class Compares(Protocol):
     def class_weights(self) -> Literal["balanced"] | Mapping[str, float] | None: ...
 
 
-def cells(job: Compares, seed: int, data: Labelled, read: Read | None = None) -> list[dict[str, Any]]:
+def cells(job: Compares, seed: int, data: Labelled, read: FileReader | None = None) -> list[dict[str, Any]]:
     """Scores of the baselines on the same draws. read: what makes arrays of examples that are files."""
     test = some(data.splits[data.reported], job.test_rows, seed)
     methods = methods_of(data, read)
@@ -77,8 +81,8 @@ def majority(data: Labelled, train: Sequence[Example], test: Sequence[Example]) 
     """Always the most frequent label, or number of a choice."""
     if data.head == "choice":
         return [_commonest(example.label for example in train)] * len(test)
-    commonest = _commonest(tag for example in train for tag in example.tags or (example.label,))
-    return [commonest if data.head == "class" else [commonest] * len(example.words) for example in test]
+    commonest = _commonest(tag for example in train for tag in example.tags or (example.label,) if tag != UNKNOWN)
+    return [commonest if data.head == "class" else [commonest] * len(example.tags) for example in test]
 
 
 def _commonest(numbers: Iterable[int]) -> int:
@@ -136,12 +140,14 @@ def mean(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> l
     return [statistics.fmean(example.score or 0.0 for example in train)] * len(test)
 
 
-def methods_of(data: Labelled, read: Read | None) -> dict[str, Method]:
+def methods_of(data: Labelled, read: FileReader | None) -> dict[str, Method]:
     """The methods for a task by name. read: what makes arrays of examples that are files; each is read once."""
     return METHODS[data.task] if read is None else _methods_of_files(data.task, read)
 
 
-def _methods_of_files(task: Task, read: Read) -> dict[str, Method]:
+def _methods_of_files(task: Task, read: FileReader) -> dict[str, Method]:
+    if task == "tagging":
+        return {"majority": majority, "statistics": functools.partial(_of_positions, read)}
     vector = functools.cache(lambda example: _moments(array_of(example, read)))
 
     def of_examples(examples: Sequence[Example]) -> np.ndarray:
@@ -165,6 +171,48 @@ def _methods_of_files(task: Task, read: Read) -> dict[str, Method]:
 
     simple: dict[Task, Method] = {"classification": majority, "regression": mean}
     return {simple[task].__name__: simple[task], "statistics": statistics_of}
+
+
+def _of_positions(
+    read: FileReader,
+    data: Labelled,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    weights: np.ndarray | None = None,
+) -> list[Any]:
+    """Logistic regression on each frame's bands, and their means and standard deviations around it. weights: of labels.
+
+    Of training at most `_MOST_FRAMES` frames are learned, evenly taken."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    frames, labels = [], []
+    for example in train:
+        array = array_of(example, read)
+        tags = segments.tags_at(example, read.times(len(array)))
+        frames.append(_around(array)[tags != UNKNOWN])
+        labels.append(tags[tags != UNKNOWN])
+    features, truth = np.concatenate(frames), np.concatenate(labels)
+    if len(np.unique(truth)) < 2:
+        return majority(data, train, test)
+    step = -(-len(truth) // _MOST_FRAMES)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, class_weight=_by_label(weights)))
+    model.fit(features[::step], truth[::step])
+    answers = []
+    for example in test:
+        array = array_of(example, read)
+        tags = model.predict(_around(array))
+        answers.append(tags[segments.nearest_to(example, read.times(len(array)))].tolist())
+    return answers
+
+
+def _around(array: np.ndarray) -> np.ndarray:
+    """[L, 3 · width]: each position of an array [L, width], with means and standard deviations of the `_AROUND` on
+    either side and itself."""
+    width = 2 * _AROUND + 1
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(array, ((_AROUND, _AROUND), (0, 0)), "edge"), width, 0)
+    return np.concatenate([array, windows.mean(-1), windows.std(-1)], axis=-1)
 
 
 def _moments(array: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ def clips(tmp_path: Path) -> Path:
 
 
 def files(examples: list[Example], folder: Path) -> list[str]:
-    return [str(Path(example.file).relative_to(folder)) for example in examples]
+    return [str(Path(example.files[0]).relative_to(folder)) for example in examples]
 
 
 def test_a_column_has_paths_that_begin_at_its_file(clips: Path, load: Load) -> None:
@@ -97,7 +97,7 @@ def test_copies_stay_together_where_rows_are_held_out(tmp_path: Path, load: Load
         (tmp_path / "b" / f"{number}.wav").parent.mkdir(exist_ok=True)
         (tmp_path / "b" / f"{number}.wav").write_bytes((tmp_path / "a" / f"{number}.wav").read_bytes())
     data = load({}, kind="sound", layout="files", train="*/*.wav", split={"validation": 0.3, "test": 0.3})
-    numbers = {split: {Path(row.file).name for row in rows} for split, rows in data.splits.items()}
+    numbers = {split: {Path(row.files[0]).name for row in rows} for split, rows in data.splits.items()}
     assert sum(map(len, numbers.values())) == 20 == len(set.union(*numbers.values()))
     assert all(numbers[split] for split in ("train", "validation", "test"))
 
@@ -125,7 +125,7 @@ def test_what_is_no_recording_is_named(clips: Path, load: Load, path: str, messa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"head": "tags"}, r"head tags is of kind text, and kind is sound; set it to class or score"),
+        ({"head": "answer"}, r"head answer is of kind text, and kind is sound; set it to one of class, score, tags"),
         ({"inputs": ["a", "b"]}, "inputs: of kind sound a row is one file; name the column with its path alone"),
         ({"prompt": "{a}"}, "prompt is of kind text, and kind is sound; leave it out"),
         ({"choices": {"a": "x", "b": "y"}}, "choices is of kind text, and kind is sound"),

@@ -7,13 +7,14 @@ Each piece of what is long is learned with the label of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.errors import UserError
+from data_prep.kinds import FileReader
 from data_prep.labelled.examples import Example
 from data_prep.opening.files import UnfitError
 from data_prep.shards.rows import Ragged, Rows, pieces, take
@@ -21,10 +22,9 @@ from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, rows
 
 outputs = rows.outputs
-Read = Callable[[Path], np.ndarray]
 
 
-def encode(shape: Shape, examples: Sequence[Example], read: Read, layout: Layout) -> Encoded:
+def encode(shape: Shape, examples: Sequence[Example], read: FileReader, layout: Layout) -> Encoded:
     parts = [pieces(array_of(example, read), layout.length) for example in examples]
     counts = np.array([len(of_example) for of_example in parts], np.int64)
     of_pieces: Rows = {
@@ -35,10 +35,11 @@ def encode(shape: Shape, examples: Sequence[Example], read: Read, layout: Layout
     return Encoded(of_pieces, examples, [Counted(int((counts > 1).sum()), len(examples), text)], {"pieces": counts})
 
 
-def array_of(example: Example, read: Read) -> np.ndarray:
-    """What a network reads of an example, [L, width]. UserError where its file has become none since it was checked."""
+def array_of(example: Example, read: FileReader, number: int = 0) -> np.ndarray:
+    """What a network reads of a file of an example, [L, width]. UserError where it has become none since it was
+    checked."""
     try:
-        return read(Path(example.file))
+        return read(Path(example.files[number]))
     except UnfitError as error:
         raise UserError(f"{example.place}: {error}; mend the file, or leave the row out.") from None
 
