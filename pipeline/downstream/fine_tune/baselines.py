@@ -23,7 +23,7 @@ from pipeline.downstream.fine_tune.heads import Predicted, segments
 from pipeline.downstream.fine_tune.heads.arrays import array_of
 
 _MOST_WORDS = 5  # of an answer
-_MOST_FRAMES = 20_000
+_MOST_FRAMES = 10_000
 _AROUND = 10  # frames on either side of one
 _SENTENCE_END = re.compile(r"[.!?。！？\n]")
 Method = Callable[..., list[Any]]
@@ -197,7 +197,7 @@ def _of_positions(
     if len(np.unique(truth)) < 2:
         return majority(data, train, test)
     step = -(-len(truth) // _MOST_FRAMES)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, class_weight=_by_label(weights)))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight=_by_label(weights)))
     model.fit(features[::step], truth[::step])
     answers = []
     for example in test:

@@ -60,7 +60,7 @@ class Shape:
     threshold: “no answer” is said where its score is above that of the best answer by more than this. prompt: how a
     network that writes is given a `question` about a `context`; empty: as T5 was. kind: of data in examples. step: in
     which scores are written. unreadable: the score of a written text that is no number. outside: the label of what is
-    in no segment; empty: there is none."""
+    in no segment; empty: there is none. smoothing: positions over which the probabilities of labels are averaged."""
 
     head: Head
     labels: tuple[str, ...] = ()
@@ -73,6 +73,7 @@ class Shape:
     step: float = 0.2
     unreadable: float = -1.0
     outside: str = ""
+    smoothing: int = 1
 
 
 def shape_of(

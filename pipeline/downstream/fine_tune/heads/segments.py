@@ -4,12 +4,15 @@
                                                                                  the frame whose middle is nearest
 
 A frame is learned with the label at its middle; frames in no segment are not learned, unless the task names their label
-(`outside`). Each frame is learned, and answered, in the window in which most stands around it.
+(`outside`). Each frame is learned, and answered, in the window in which most stands around it. Labels that change from
+frame to frame would break segments: their probabilities are averaged over a time around each position, which validation
+rows choose by F1 of segments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,10 @@ from data_prep.shards.rows import Ragged, Rows, offsets_of
 from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 from pipeline.downstream.fine_tune.heads.arrays import array_of
+from pipeline.downstream.metrics.segments import segment_f1
 from pipeline.downstream.question_answering.windows import Frame, asked_once, cut, ranges
 
+SMOOTHINGS = (1, 5, 9, 17, 33, 65)  # positions
 _NOTHING = Frame((), (), ())  # around frames there are no specials
 
 
@@ -69,12 +74,38 @@ def nearest_to(example: Example, times: np.ndarray) -> np.ndarray:
 
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
     """The label at each position, and the mean probability of these."""
-    shares = softmax(scores.values.astype(np.float64))
-    tags, sure = np.empty(len(shares), np.int64), np.empty(len(shares))
-    tags[encoded.more["frame"]], sure[encoded.more["frame"]] = shares.argmax(-1), shares.max(-1)
+    shares = [smoothed(each, shape.smoothing) for each in _probabilities(encoded, scores)]
+    return Predicted([each.argmax(-1).tolist() for each in shares], [float(each.max(-1).mean()) for each in shares])
+
+
+def fitted(shape: Shape, encoded: Encoded, scores: Ragged) -> Shape:
+    """The shape with the smoothing by which F1 of these rows' segments is best; the least of several."""
+    shares, best = _probabilities(encoded, scores), {}
+    truth = [[None if tag == UNKNOWN else tag for tag in example.tags] for example in encoded.examples]
+    labels = [number for number, label in enumerate(shape.labels) if label != shape.outside]
+    for width in SMOOTHINGS:
+        answers = [smoothed(each, width).argmax(-1).tolist() for each in shares]
+        best[width] = segment_f1(truth, answers, labels).scores()["segment-f1"]
+    return replace(shape, smoothing=max(best, key=lambda width: best[width]))
+
+
+def _probabilities(encoded: Encoded, scores: Ragged) -> list[np.ndarray]:
+    """Of each example the labels' probabilities at its positions, [positions, labels]."""
+    of_frames = np.empty(scores.values.shape)
+    of_frames[encoded.more["frame"]] = softmax(scores.values.astype(np.float64))
     nearest: Ragged = encoded.more["nearest"]
-    places = [nearest.row(row) for row in range(len(nearest))]
-    return Predicted([tags[of].tolist() for of in places], [float(sure[of].mean()) for of in places])
+    return [of_frames[nearest.row(row)] for row in range(len(nearest))]
+
+
+def smoothed(shares: np.ndarray, width: int) -> np.ndarray:
+    """Means of probabilities [positions, labels] over an odd number of positions around each, as far as there are
+    any."""
+    if width == 1:
+        return shares
+    sums = np.concatenate([np.zeros((1, shares.shape[1])), shares.cumsum(0)])
+    place = np.arange(len(shares))
+    first, last = np.maximum(place - width // 2, 0), np.minimum(place + width // 2 + 1, len(shares))
+    return (sums[last] - sums[first]) / (last - first)[:, None]
 
 
 def told(shape: Shape, example: Example, answer: Sequence[int]) -> dict[str, Any]:

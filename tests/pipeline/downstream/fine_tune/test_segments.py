@@ -89,6 +89,23 @@ def test_answers_are_those_of_the_nearest_frames_as_segments_in_seconds() -> Non
     ]
 
 
+def test_validation_rows_choose_the_time_over_which_labels_are_smoothed() -> None:
+    """Two tones of half a second, in which every tenth frame is taken for the other."""
+    known = example(0, 1.0, Segment(0.0, 0.5, 0), Segment(0.5, 1.0, 1))
+    rows = segments.encode(SHAPE, [known], Frames(50), Layout(64, 4))
+    frame = ragged(rows.rows, "target_positions").values
+    said = np.where(frame % 10 == 5, 1, 0) ^ (frame >= 25)
+    scores = Ragged.from_lengths(np.eye(3)[said], [50])
+    shape = segments.fitted(SHAPE, rows, scores)
+    assert shape.smoothing == 5 and len(stretches(segments.predicted(SHAPE, rows, scores).answers[0], 1.0)) == 10
+    assert [tag for *_, tag in stretches(segments.predicted(shape, rows, scores).answers[0], 1.0)] == [0, 1]
+    clean = Ragged.from_lengths(np.eye(3)[(frame >= 25).astype(int)], [50])
+    assert segments.fitted(SHAPE, rows, clean).smoothing == 1
+    shares = np.random.default_rng(0).random((9, 3))
+    around = [shares[max(0, place - 2) : place + 3].mean(0) for place in range(9)]
+    np.testing.assert_allclose(segments.smoothed(shares, 5), around)
+
+
 def written(path: Path, *parts: tuple[float, float], seed: int) -> list[list[Any]]:
     """A recording of tones (pitch in Hz, seconds; 0: a pause) under noise, and its segments."""
     values, found, at = [], [], 0.0
