@@ -10,6 +10,7 @@ text     inputs ─► text, text_pair     label ─► the text to write, or a 
 Of kinds of data whose rows are files, such as recordings, inputs are paths of them, and
 
 tags     input  ─► a file              label ─► segments, each with one of the labels
+choice   input  ─► a file              choices, which are files, and which one is right
 """
 
 from __future__ import annotations
@@ -227,8 +228,11 @@ def chosen(row: Row, columns: Columns, options: Sequence[str], cleaning: Cleanin
 
 
 def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
-    content = _texts(row, columns, cleaning)
-    content["choices"] = own_choices(row, columns.choices, columns.task, cleaning)
+    is_text = columns.kind == TEXT
+    content = _texts(row, columns, cleaning if is_text else None)
+    content["choices"] = own_choices(row, columns.choices, columns.task, cleaning if is_text else None)
+    if not is_text:
+        content |= _files(row, columns.kind, [content["text"], *content["choices"]])
     right = chosen(row, columns, content["choices"], cleaning) if labelled else -1
     return Draft({**content, "label": right}) if isinstance(right, int) else Draft(content, (right,))
 

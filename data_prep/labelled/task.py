@@ -48,9 +48,9 @@ LARGEST = 1 << 20  # bytes of a task file
 Layout = Literal["table", "squad", "tokens", "hub", "files"]
 SPLIT_NAMES = ("train", "validation", "test", "predict")
 ROW_HEADS: tuple[Head, ...] = ("class", "score", "choice")  # heads with one short answer to a row
-FILE_HEADS: tuple[Head, ...] = ("class", "score", "tags")  # heads of rows that are files
+FILE_HEADS: tuple[Head, ...] = ("class", "score", "tags", "choice")  # heads of rows that are files
 _OF_TEXT = (
-    "choices", "prompt", "step", "description", "delimiter", "between", "unconditional", "content_free", "until",
+    "optional", "prompt", "step", "description", "delimiter", "between", "unconditional", "content_free", "until",
 )  # fmt: skip
 _GLOB = "*?"
 _YES_AND_NO = ", for YAML reads yes, no, on and off as truth values"
@@ -248,9 +248,18 @@ class TaskFile(Settings):
         if self.predicts not in FILE_HEADS:
             known = ", ".join(FILE_HEADS)
             raise ValueError(f"head {self.predicts} is of kind text, and kind is {self.kind}; set it to one of {known}")
-        if len(self.inputs) > 1 or any(len(part.inputs or ()) > 1 for part in parts):
-            raise ValueError(f"inputs: of kind {self.kind} a row is one file; name the column with its path alone")
-        for name in _OF_TEXT:
+        most = 2 if self.predicts in ("class", "score") else 1
+        numbers = {len(part.inputs or self.inputs) for part in parts} or {len(self.inputs)}
+        if max(numbers) > most:
+            text = f"of kind {self.kind} and head {self.predicts} a row has one file"
+            raise ValueError(f"inputs: {text}; name the column with its path alone")
+        if len(numbers - {0}) > 1:
+            raise ValueError(
+                f"inputs: of kind {self.kind} all rows have as many files; name as many columns for each part"
+            )
+        if is_files and (max(numbers) > 1 or self.predicts == "choice"):
+            raise ValueError("layout files has one file in a row; name the others in a table")
+        for name in (*_OF_TEXT, *(("choices",) if self.predicts != "choice" else ())):
             if name in self.model_fields_set:
                 raise ValueError(f"{name} is of kind text, and kind is {self.kind}; leave it out")
 

@@ -148,10 +148,14 @@ def methods_of(data: Labelled, read: FileReader | None) -> dict[str, Method]:
 def _methods_of_files(task: Task, read: FileReader) -> dict[str, Method]:
     if task == "tagging":
         return {"majority": majority, "statistics": functools.partial(_of_positions, read)}
-    vector = functools.cache(lambda example: _moments(array_of(example, read)))
+    vectors = functools.cache(
+        lambda example: np.stack([_moments(array_of(example, read, number)) for number in range(len(example.files))])
+    )
 
     def of_examples(examples: Sequence[Example]) -> np.ndarray:
-        return np.stack([vector(example) for example in examples])
+        """Vectors of the files of each example, and of two also how they differ."""
+        of_files = [vectors(example) for example in examples]
+        return np.stack([np.concatenate([*each, *abs(each[1:] - each[0])]) for each in of_files])
 
     def statistics_of(
         data: Labelled, train: Sequence[Example], test: Sequence[Example], weights: np.ndarray | None = None
@@ -169,6 +173,14 @@ def _methods_of_files(task: Task, read: FileReader) -> dict[str, Method]:
         fitted = make_pipeline(StandardScaler(), model).fit(of_examples(train), truth)
         return fitted.predict(of_examples(test)).tolist()
 
+    def nearest_statistics(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+        """The choice whose means and standard deviations of bands are nearest, in their spread over training."""
+        spread = np.concatenate([vectors(example) for example in train]).std(0) + 1e-9
+        scaled = [vectors(example) / spread for example in test]
+        return [int(np.linalg.norm(each[1:] - each[0], axis=1).argmin()) for each in scaled]
+
+    if task == "choice":
+        return {"majority": majority, "nearest-statistics": nearest_statistics}
     simple: dict[Task, Method] = {"classification": majority, "regression": mean}
     return {simple[task].__name__: simple[task], "statistics": statistics_of}
 

@@ -35,6 +35,7 @@ BASELINES_OF_FILES: dict[Task, tuple[str, ...]] = {
     "classification": ("majority", "statistics"),
     "tagging": ("majority", "statistics"),
     "regression": ("mean", "statistics"),
+    "choice": ("majority", "nearest-statistics"),
 }
 """Those of tasks whose rows are files, such as recordings."""
 WEIGHTED = ("tfidf", "window", "statistics")

@@ -50,6 +50,7 @@ OF_FILES: dict[Head, str] = {
     "class": f"{_ROOM}.arrays",
     "score": f"{_ROOM}.arrays",
     "tags": f"{_ROOM}.segments",
+    "choice": f"{_ROOM}.array_choices",
 }
 
 
@@ -60,7 +61,8 @@ class Shape:
     threshold: “no answer” is said where its score is above that of the best answer by more than this. prompt: how a
     network that writes is given a `question` about a `context`; empty: as T5 was. kind: of data in examples. step: in
     which scores are written. unreadable: the score of a written text that is no number. outside: the label of what is
-    in no segment; empty: there is none. smoothing: positions over which the probabilities of labels are averaged."""
+    in no segment; empty: there is none. smoothing: positions over which the probabilities of labels are averaged.
+    paired: whether examples are of several files, the first of which is compared with the others."""
 
     head: Head
     labels: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ class Shape:
     unreadable: float = -1.0
     outside: str = ""
     smoothing: int = 1
+    paired: bool = False
 
 
 def shape_of(
@@ -99,6 +102,7 @@ def shape_of(
         prompt=prompt,
         kind=data.kind,
         outside=data.outside,
+        paired=any(len(example.files) > 1 for example in data.splits["train"]),
     )
     if not (shape.written and data.head == "score"):
         return shape

@@ -1,8 +1,9 @@
-"""One label, or one number, for an array in a file, such as the frames of a recording.
+"""One label, or one number, for an array in a file, such as the frames of a recording, or for two of them.
 
     file ─► [L, width], as the network's pretraining made them ─► pieces of at most `length` ─► scores ─► their mean
 
-Each piece of what is long is learned with the label of the whole.
+Each piece of what is long is learned with the label of the whole. Of two files a piece of each is compared with one of
+the other; those of the one with fewer are taken again.
 """
 
 from __future__ import annotations
@@ -25,14 +26,33 @@ outputs = rows.outputs
 
 
 def encode(shape: Shape, examples: Sequence[Example], read: FileReader, layout: Layout) -> Encoded:
-    parts = [pieces(array_of(example, read), layout.length) for example in examples]
+    return in_pieces(shape, examples, read, layout, rows.truth(shape, examples))
+
+
+def in_pieces(shape: Shape, examples: Sequence[Example], read: FileReader, layout: Layout, truth: Rows) -> Encoded:
+    """Rows of pieces of examples, each with the example's truth. Of several files a row has a piece of each, one after
+    another, and `part`, their lengths."""
+    parts = [_pieces(example, read, layout.length) for example in examples]
     counts = np.array([len(of_example) for of_example in parts], np.int64)
     of_pieces: Rows = {
-        **take(rows.truth(shape, examples), np.repeat(np.arange(len(examples)), counts)),
-        "input": Ragged.from_rows(chain.from_iterable(parts), np.float32),
+        **take(truth, np.repeat(np.arange(len(examples)), counts)),
+        "input": Ragged.from_rows(map(_joined, chain.from_iterable(parts)), np.float32),
     }
+    if shape.paired:
+        lengths = ([len(part) for part in row] for row in chain.from_iterable(parts))
+        of_pieces["part"] = Ragged.from_rows(lengths, np.int64)
     text = f"rows have over {layout.length} positions and are read in pieces, whose scores are averaged"
     return Encoded(of_pieces, examples, [Counted(int((counts > 1).sum()), len(examples), text)], {"pieces": counts})
+
+
+def _pieces(example: Example, read: FileReader, length: int) -> list[list[np.ndarray]]:
+    """A piece of each file of an example, as often as one of them has pieces."""
+    of_files = [pieces(array_of(example, read, number), length) for number in range(len(example.files))]
+    return [[of_file[row % len(of_file)] for of_file in of_files] for row in range(max(map(len, of_files)))]
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def array_of(example: Example, read: FileReader, number: int = 0) -> np.ndarray:
