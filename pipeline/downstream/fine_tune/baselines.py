@@ -194,7 +194,7 @@ def _of_positions(
 ) -> list[Any]:
     """Logistic regression on each frame's bands, and their means and standard deviations around it. weights: of labels.
 
-    Of training at most `_MOST_FRAMES` frames are learned, evenly taken."""
+    Of training at most `_MOST_FRAMES` frames are learned, evenly taken. Labels are smoothed as those of networks."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -211,12 +211,19 @@ def _of_positions(
     step = -(-len(truth) // _MOST_FRAMES)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight=_by_label(weights)))
     model.fit(features[::step], truth[::step])
-    answers = []
-    for example in test:
+
+    def shares_of(example: Example) -> np.ndarray:
+        """Probabilities of all labels at each position."""
         array = array_of(example, read)
-        tags = model.predict(_around(array))
-        answers.append(tags[segments.nearest_to(example, read.times(len(array)))].tolist())
-    return answers
+        nearest = segments.nearest_to(example, read.times(len(array)))
+        shares = np.zeros((len(nearest), len(data.labels)))
+        shares[:, model.classes_] = model.predict_proba(_around(array))[nearest]
+        return shares
+
+    width, validation = 1, data.splits["validation"]
+    if data.reported != "validation":
+        width = segments.best_smoothing(data.labels, data.outside, validation, [*map(shares_of, validation)])
+    return [segments.smoothed(shares_of(example), width).argmax(-1).tolist() for example in test]
 
 
 def _around(array: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ WEIGHTED = ("tfidf", "window", "statistics")
 """Baselines that learn by a loss, in which labels have the weights of `class_weights` as in that of networks."""
 HAS: dict[Task, str] = {
     "classification": "a label for each row",
-    "tagging": "a tag for each word, or segments",
+    "tagging": "tags of words or segments",
     "regression": "a number for each row",
     "choice": "choices in each row",
     "question-answering": "answers in contexts",

@@ -80,13 +80,22 @@ def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
 
 def fitted(shape: Shape, encoded: Encoded, scores: Ragged) -> Shape:
     """The shape with the smoothing by which F1 of these rows' segments is best; the least of several."""
-    shares, best = _probabilities(encoded, scores), {}
-    truth = [[None if tag == UNKNOWN else tag for tag in example.tags] for example in encoded.examples]
-    labels = [number for number, label in enumerate(shape.labels) if label != shape.outside]
+    shares = _probabilities(encoded, scores)
+    return replace(shape, smoothing=best_smoothing(shape.labels, shape.outside, encoded.examples, shares))
+
+
+def best_smoothing(
+    labels: Sequence[str], outside: str, examples: Sequence[Example], shares: Sequence[np.ndarray]
+) -> int:
+    """The smoothing by which F1 of examples' segments is best; the least of several. shares: probabilities of labels at
+    the positions of each."""
+    truth = [[None if tag == UNKNOWN else tag for tag in example.tags] for example in examples]
+    of_segments = [number for number, label in enumerate(labels) if label != outside]
+    best = {}
     for width in SMOOTHINGS:
         answers = [smoothed(each, width).argmax(-1).tolist() for each in shares]
-        best[width] = segment_f1(truth, answers, labels).scores()["segment-f1"]
-    return replace(shape, smoothing=max(best, key=lambda width: best[width]))
+        best[width] = segment_f1(truth, answers, of_segments).scores()["segment-f1"]
+    return max(best, key=lambda width: best[width])
 
 
 def _probabilities(encoded: Encoded, scores: Ragged) -> list[np.ndarray]:
