@@ -11,6 +11,7 @@ Of kinds of data whose rows are files, such as recordings, inputs are paths of t
 
 tags     input  ─► a file              label ─► segments, each with one of the labels
 choice   input  ─► a file              choices, which are files, and which one is right
+answer   inputs ─► context, question   label ─► spans of the context, in seconds
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from data_prep.labelled.answers import answers_of
 from data_prep.labelled.choices import places
 from data_prep.labelled.examples import TEXT, Answer, Head
 from data_prep.labelled.rows import Reading, Row
-from data_prep.labelled.segments import Segment, segments_of
+from data_prep.labelled.segments import Segment, segments_of, spans_of
 from data_prep.labelled.task import columns_in, fields_of, filled
 from data_prep.labelled.values import (
     as_text,
@@ -238,6 +239,8 @@ def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | Non
 
 
 def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    if columns.kind != TEXT:
+        return _span(row, columns, labelled, cleaning, reading)
     name, of_question = columns.inputs
     context, question = (as_text(row.where, each, value_of(row, each, columns.task)) for each in columns.inputs)
     # kept as it is: cleaning would move the answers
@@ -249,6 +252,14 @@ def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | Non
     if labelled:
         value = value_of(row, columns.label, columns.task)
         content["answers"] = answers_of(row, columns.label, value, context, reading)
+    return Draft(content)
+
+
+def _span(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    content = _inputs(row, columns, cleaning)
+    if labelled:
+        value = value_of(row, columns.label, columns.task)
+        content["answers"] = spans_of(row, columns.label, value, content["seconds"])
     return Draft(content)
 
 

@@ -310,12 +310,10 @@ def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None
     share = SplitConfig(validation=task.split.validation, test=0 if drafts["test"] else task.split.test)
     key = "text" if task.predicts == "answer" else None  # questions about one context stay together
     key = key if task.kind == TEXT else "digest"  # as do copies of a file
-    contents = [
-        json.dumps(
-            [draft.content.get(column) for column in ((key,) if key else ("text", "text_pair", "words", "choices"))]
-        )
-        for draft in drafts["train"]
-    ]
+    columns = (key,) if key else ("text", "text_pair", "words", "choices")
+    contents = [json.dumps([draft.content.get(column) for column in columns]) for draft in drafts["train"]]
+    if task.kind != TEXT and task.predicts == "answer":
+        contents = [draft.content["digest"].partition(" ")[0] for draft in drafts["train"]]  # of the context
     split_of = assign_splits(list(dict.fromkeys(contents)), share, task.seed)
     train, drafts["train"] = drafts["train"], []
     for content, draft in zip(contents, train, strict=True):

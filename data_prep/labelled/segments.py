@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_prep.errors import UserError
+from data_prep.labelled.examples import Answer
 from data_prep.labelled.rows import Reading, Row
 from data_prep.labelled.values import short
 
@@ -54,16 +55,61 @@ def segments_of(row: Row, name: str, value: Any, seconds: float, reading: Readin
     end, before = 0.0, ""
     for segment in segments:
         shown = f"{row.where}: {name!r}: the segment {short(list(segment))}"
-        if segment.start < 0 or segment.end <= segment.start:
-            raise UserError(f"{shown} has no duration from 0 on; expected seconds, start before end")
-        if segment.end > seconds + ROUNDING:
-            raise UserError(f"{shown} ends after the recording, which has {seconds:.2f} seconds")
+        _check(shown, segment.start, segment.end, seconds)
         if segment.start < end - ROUNDING:
             raise UserError(f"{shown} overlaps {before}; a position has one label")
         if _places(segment)[0] == _places(segment)[1]:
             reading.add(_EMPTY, row.place)
         end, before = segment.end, short(list(segment))
     return segments
+
+
+def _check(shown: str, start: float, end: float, seconds: float) -> None:
+    """UserError unless some time of a recording lies between start and end."""
+    if start < 0 or end <= start:
+        raise UserError(f"{shown} has no duration from 0 on; expected seconds, start before end")
+    if end > seconds + ROUNDING:
+        raise UserError(f"{shown} ends after the recording, which has {seconds:.2f} seconds")
+
+
+def spans_of(row: Row, name: str, value: Any, seconds: float) -> tuple[Answer, ...]:
+    """The spans of a recording of so many seconds that answer a question, none perhaps, as texts (`as_span`).
+
+    value: [start, end], or a list of those that count, which may be objects with start and end.
+    """
+    if isinstance(value, str):  # of separated values
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    value = [value] if isinstance(value, Mapping) or (_is_list_of(2, value) and all(map(_is_time, value))) else value
+    if not isinstance(value, list):
+        raise UserError(f"{row.where}: {name!r} is {short(value)}; expected start and end, or a list of such spans")
+    answers = []
+    for item in value:
+        span: Any = [item.get(key) for key in _KEYS[:2]] if isinstance(item, Mapping) else item
+        if not _is_list_of(2, span) or not all(map(_is_time, span)):
+            raise UserError(f"{row.where}: {name!r} holds {short(item)}; expected a span: start and end in seconds")
+        start, end = span
+        _check(f"{row.where}: {name!r}: the span {short(span)}", start, end, seconds)
+        answers.append(Answer(as_span(start, end), 0))
+    return tuple(answers)
+
+
+def as_span(start: float, end: float) -> str:
+    """A span of time as a text: start and end in seconds."""
+    return f"{start:.3f} {end:.3f}"
+
+
+def span_in(text: str) -> tuple[float, float]:
+    """Start and end of a span that is written as `as_span` does. UserError for another text."""
+    try:
+        start, end = map(float, text.split(" "))
+    except ValueError:
+        raise UserError(f"{text!r} is no span of time; expected start and end in seconds") from None
+    return start, end
+
+
+def _is_list_of(number: int, value: Any) -> bool:
+    return isinstance(value, list) and len(value) == number
 
 
 def _read(where: str, name: str, value: Any) -> Iterator[Segment]:
@@ -74,7 +120,7 @@ def _read(where: str, name: str, value: Any) -> Iterator[Segment]:
         raise UserError(f"{where}: {name!r} is {short(value)}; expected a list of segments, [start, end, label] each")
     for item in value:
         parts: Any = [item.get(key) for key in _KEYS] if isinstance(item, Mapping) else item
-        if not isinstance(parts, list) or len(parts) != len(_KEYS) or not all(map(_is_time, parts[:2])):
+        if not _is_list_of(len(_KEYS), parts) or not all(map(_is_time, parts[:2])):
             raise UserError(
                 f"{where}: {name!r} holds {short(item)}; expected a segment: start and end in seconds, and a label"
             )

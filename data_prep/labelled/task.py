@@ -48,7 +48,7 @@ LARGEST = 1 << 20  # bytes of a task file
 Layout = Literal["table", "squad", "tokens", "hub", "files"]
 SPLIT_NAMES = ("train", "validation", "test", "predict")
 ROW_HEADS: tuple[Head, ...] = ("class", "score", "choice")  # heads with one short answer to a row
-FILE_HEADS: tuple[Head, ...] = ("class", "score", "tags", "choice")  # heads of rows that are files
+FILE_HEADS: tuple[Head, ...] = ("class", "score", "tags", "choice", "answer")  # heads of rows that are files
 _OF_TEXT = (
     "optional", "prompt", "step", "description", "delimiter", "between", "unconditional", "content_free", "until",
 )  # fmt: skip
@@ -248,7 +248,9 @@ class TaskFile(Settings):
         if self.predicts not in FILE_HEADS:
             known = ", ".join(FILE_HEADS)
             raise ValueError(f"head {self.predicts} is of kind text, and kind is {self.kind}; set it to one of {known}")
-        most = 2 if self.predicts in ("class", "score") else 1
+        if of_text := {"squad", "tokens"} & {self.layout, *(part.layout for part in parts)}:
+            raise ValueError(f"layout {min(of_text)} is of kind text, and kind is {self.kind}; write a table of paths")
+        most = 1 if self.predicts in ("tags", "choice") else 2
         numbers = {len(part.inputs or self.inputs) for part in parts} or {len(self.inputs)}
         if max(numbers) > most:
             text = f"of kind {self.kind} and head {self.predicts} a row has one file"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from data_prep.labelled.examples import Example, Head, Labelled
+from data_prep.labelled.examples import TEXT, Example, Head, Labelled
 from data_prep.labelled.segments import UNKNOWN
 from pipeline.downstream import metrics
 from pipeline.downstream.predictions_file import Part, PredictedTask
@@ -33,6 +33,8 @@ def metrics_of(data: Labelled) -> tuple[str, ...]:
         return ("entity-f1", "accuracy")
     if data.is_of_segments:
         return ("accuracy", "macro-f1", "segment-f1")
+    if data.head == "answer" and data.kind != TEXT:
+        return ("span-f1",)
     rows = (example for split in ("train", data.reported) for example in data.splits[split])
     if data.head == "answer" and not all(example.answers for example in rows):
         return ("squad-v2",)

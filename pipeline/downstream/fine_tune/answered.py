@@ -100,7 +100,7 @@ def _is_exact(data: Labelled, metric: str, truth: Sequence[str], answer: str | N
     if not truth or answer in truth:
         return bool(truth) or not answer
     values = measured(metric, data.head, [truth], [answer]).scores()
-    return values.get("exact", values.get("exact-match")) == 100
+    return next(values[name] for name in ("exact", "exact-match", "span-accuracy") if name in values) == 100
 
 
 def _wrong_words(

@@ -36,6 +36,7 @@ BASELINES_OF_FILES: dict[Task, tuple[str, ...]] = {
     "tagging": ("majority", "statistics"),
     "regression": ("mean", "statistics"),
     "choice": ("majority", "nearest-statistics"),
+    "question-answering": ("no-answer", "nearest-statistics"),
 }
 """Those of tasks whose rows are files, such as recordings."""
 WEIGHTED = ("tfidf", "window", "statistics")

@@ -89,10 +89,10 @@ class Config(JobConfig):
     """Tokens or frames that two windows have in common, of sentences and recordings (tagging) and contexts
     (question-answering) that are longer than a row; null: a third of `length`."""
     max_question: int = Field(default=64, ge=1)
-    """Most tokens of a question about a context, which is cut and counted where it is longer, or leaves a context no
-    room beside `window_overlap`."""
+    """Most tokens or frames of a question about a context, which is cut and counted where it is longer, or leaves a
+    context no room beside `window_overlap`."""
     max_answer: int = Field(default=30, ge=1)
-    """Most tokens of an answer, or of a text that is written, its end included."""
+    """Most tokens or frames of an answer, or tokens of a text that is written, its end included."""
     lrs: list[float] = Field(min_length=1)
     """Peak learning rates tried from pretrained weights."""
     scratch_lrs: list[float] = Field(default_factory=list)

@@ -49,6 +49,7 @@ METRICS = {
     "segment-f1": MetricEntry(f"{_ROOM}.segments", "segment_f1", ("tags",), of_labels=True),
     "squad": MetricEntry(f"{_ROOM}.squad", "squad", ("answer",)),
     "squad-v2": MetricEntry(f"{_ROOM}.squad", "squad_v2", ("answer",)),
+    "span-f1": MetricEntry(f"{_ROOM}.spans", "span_f1", ("answer",)),
     "cmrc": MetricEntry(
         f"{_ROOM}.chinese_answers",
         "cmrc",

@@ -125,10 +125,8 @@ def test_what_is_no_recording_is_named(clips: Path, load: Load, path: str, messa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"head": "answer"},
-            r"head answer is of kind text, and kind is sound; set it to one of class, sc",
-        ),
+        ({"head": "text"}, r"head text is of kind text, and kind is sound; set it to one of class, score, tags"),
+        ({"layout": "squad"}, "layout squad is of kind text, and kind is sound; write a table of paths"),
         (
             {"inputs": ["a", "b"], "head": "tags"},
             "inputs: of kind sound and head tags a row has one file; name the column",

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.labelled import checks
-from data_prep.labelled.segments import Segment, num_positions, stretches, tags_of
+from data_prep.labelled.segments import Segment, num_positions, span_in, stretches, tags_of
 from data_prep.labelled.task import task_of
 from tests.data_prep.labelled.conftest import Load
 from tests.data_prep.sound.recordings import written
@@ -87,6 +87,47 @@ def test_rounded_times_are_taken_and_what_is_too_short_is_told(load: Load) -> No
     (example,) = data.splits["validation"]
     assert example.tags == (0,) * 50 + (-1,) * 10 + (1,) * 40
     assert any(text.startswith("segments too short to have a position") for text in data.notes)
+
+
+ASKED = {"kind": "sound", "head": "answer", "inputs": ["file", "asked"], "label": "answer", "validation": "rows.jsonl"}
+
+
+def test_answers_are_spans_of_the_first_recording(load: Load) -> None:
+    found = [[0.1, 0.9], [[0.1, 0.2], {"start": 0.3, "end": 1.005, "score": 1}], [], {"start": 0, "end": 0.5}]
+    rows = [{"file": "a.wav", "asked": "b.wav", "answer": answer} for answer in found]
+    data = load({"rows.jsonl": rows}, **ASKED)
+    examples = data.splits["validation"]
+    texts = [[answer.text for answer in example.answers] for example in examples]
+    assert texts == [["0.100 0.900"], ["0.100 0.200", "0.300 1.005"], [], ["0.000 0.500"]]
+    assert [Path(file).name for file in examples[0].files] == ["a.wav", "b.wav"] and examples[0].seconds == 1.0
+    table = "file\tasked\tanswer\na.wav\tb.wav\t[0.1, 0.9]\n"
+    (example,) = load({"rows.tsv": table}, **{**ASKED, "validation": "rows.tsv"}).splits["validation"]
+    assert [span_in(answer.text) for answer in example.answers] == [(0.1, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([0.5, 1.1], r"'answer': the span \[0.5, 1.1\] ends after the recording, which has 1.00 seconds"),
+        ([[0.5, 0.4]], r"'answer': the span \[0.5, 0.4\] has no duration from 0 on"),
+        ([0.5], r"'answer' holds 0.5; expected a span: start and end in seconds"),
+        ("late", r"'answer' is \"late\"; expected start and end, or a list of such spans"),
+    ],
+)
+def test_answers_that_are_no_spans_are_refused(load: Load, answer: Any, message: str) -> None:
+    with pytest.raises(UserError, match=rf"rows.jsonl line 1: {message}"):
+        load({"rows.jsonl": [{"file": "a.wav", "asked": "b.wav", "answer": answer}]}, **ASKED)
+
+
+def test_questions_about_one_recording_stay_together_where_rows_are_held_out(tmp_path: Path, load: Load) -> None:
+    for number in range(12):
+        written(tmp_path / f"{number}.wav", 300 + 20 * number, seed=number)
+    pairs = [(f"{number}.wav", asked) for number in range(12) for asked in ("a.wav", "b.wav")]
+    rows = [{"file": file, "asked": asked, "answer": [0, 0.1]} for file, asked in pairs]
+    settings = {**ASKED, "validation": [], "split": {"validation": 0.3, "test": 0.3}}
+    splits = load({"rows.jsonl": rows}, **settings, train="rows.jsonl").splits
+    of_split = {split: {example.text for example in examples} for split, examples in splits.items() if examples}
+    assert len(of_split) == 3 and sum(map(len, of_split.values())) == 12
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ OF_FILES: dict[Head, str] = {
     "score": f"{_ROOM}.arrays",
     "tags": f"{_ROOM}.segments",
     "choice": f"{_ROOM}.array_choices",
+    "answer": f"{_ROOM}.spans",
 }
 
 
@@ -62,7 +63,7 @@ class Shape:
     network that writes is given a `question` about a `context`; empty: as T5 was. kind: of data in examples. step: in
     which scores are written. unreadable: the score of a written text that is no number. outside: the label of what is
     in no segment; empty: there is none. smoothing: positions over which the probabilities of labels are averaged.
-    paired: whether examples are of several files, the first of which is compared with the others."""
+    paired: whether examples are of several files that are read one by one, the first compared with the others."""
 
     head: Head
     labels: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ def shape_of(
         prompt=prompt,
         kind=data.kind,
         outside=data.outside,
-        paired=any(len(example.files) > 1 for example in data.splits["train"]),
+        paired=data.head != "answer" and any(len(example.files) > 1 for example in data.splits["train"]),
     )
     if not (shape.written and data.head == "score"):
         return shape

@@ -191,9 +191,9 @@ def test_other_recordings_under_the_same_names_are_other_data(task: Path, recipe
     ("changes", "path", "problem"),
     [
         (
-            {"task": "question-answering"},
+            {"task": "text-to-text"},
             ".task",
-            "question-answering is of text, and data.kind is sound; it has classification, regression, tagging, choice",
+            "text-to-text is of text, and data.kind is sound; it has classification, regression, tagging, choice, q",
         ),
         ({"pooling": "cls"}, ".pooling", "cls is of tokens, and data.kind is sound; set it to mean"),
         ({"data": {"name": "brown-pos"}}, ".data", "of kind sound rows are told by a task file; set it to {task: …}"),
