@@ -196,23 +196,25 @@ def _of_positions(
 ) -> list[Any]:
     """Logistic regression on each frame's bands, and their means and standard deviations around it. weights: of labels.
 
-    Of training at most `_MOST_FRAMES` frames are learned, evenly taken. Labels are smoothed as those of networks."""
+    Of training about `_MOST_FRAMES` frames at most are learned, evenly taken. Labels are smoothed as those of networks.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     frames, labels = [], []
+    step = -(-sum(len(example.tags) for example in train) // _MOST_FRAMES)
     for example in train:
         array = array_of(example, read)
         tags = segments.tags_at(example, read.times(len(array)))
-        frames.append(_around(array)[tags != UNKNOWN])
-        labels.append(tags[tags != UNKNOWN])
-    features, truth = np.concatenate(frames), np.concatenate(labels)
+        learned = np.flatnonzero(tags != UNKNOWN)[::step]
+        frames.append(_around(array)[learned])
+        labels.append(tags[learned])
+    truth = np.concatenate(labels)
     if len(np.unique(truth)) < 2:
         return majority(data, train, test)
-    step = -(-len(truth) // _MOST_FRAMES)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight=_by_label(weights)))
-    model.fit(features[::step], truth[::step])
+    model.fit(np.concatenate(frames), truth)
 
     def shares_of(example: Example) -> np.ndarray:
         """Probabilities of all labels at each position."""
@@ -242,11 +244,10 @@ def _nearest_span(read: FileReader, data: Labelled, train: Sequence[Example], te
 
 
 def _around(array: np.ndarray) -> np.ndarray:
-    """[L, 3 · width]: each position of an array [L, width], with means and standard deviations of the `_AROUND` on
-    either side and itself."""
-    width = 2 * _AROUND + 1
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(array, ((_AROUND, _AROUND), (0, 0)), "edge"), width, 0)
-    return np.concatenate([array, windows.mean(-1), windows.std(-1)], axis=-1)
+    """[L, 3 · width]: each position of an array [L, width], with means and standard deviations of it and the `_AROUND`
+    on either side."""
+    means, squares = (segments.smoothed(array.astype(np.float64) ** power, 2 * _AROUND + 1) for power in (1, 2))
+    return np.concatenate([array, means, np.sqrt(np.maximum(squares - means**2, 0))], axis=-1, dtype=np.float32)
 
 
 def _moments(array: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ from data_prep.labelled.segments import Segment, stretches, tags_of
 from data_prep.shards.rows import Ragged, ragged
 from flows.inference import predict
 from pipeline.downstream import predictions_file
+from pipeline.downstream.fine_tune import baselines
 from pipeline.downstream.fine_tune.answered import surest
-from pipeline.downstream.fine_tune.baselines import methods_of
 from pipeline.downstream.fine_tune.heads import Layout, Predicted, Shape, module_of, segments
 from pipeline.downstream.fine_tune.job import FINE_TUNED
 from tests.data_prep.sound.recordings import RATE, tone, wav
@@ -185,7 +185,15 @@ def test_baselines_of_positions_leave_out_what_is_not_known() -> None:
     data = NAMED.__class__("tagging", ["a", "b"], NAMED.splits, "made up", "CC0-1.0", "none", kind="sound")
     read = Frames(24, 24)
     train = [example(0, 0.5, Segment(0.0, 0.1, 0), Segment(0.2, 0.5, 1))]
-    methods = methods_of(data, read)
+    methods = baselines.methods_of(data, read)
     assert methods["majority"](data, train, train) == [[1] * 50]
     (answer,) = methods["statistics"](data, train, train)
     assert len(answer) == 50 and answer[:8] == [0] * 8 and answer[22:] == [1] * 28  # by the number of the frame
+
+
+def test_features_of_the_baseline_are_statistics_of_the_frames_around() -> None:
+    array = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    made = baselines._around(array)
+    for place in (0, 15, 39):
+        around = array[max(0, place - 10) : place + 11]
+        np.testing.assert_allclose(made[place], [*array[place], *around.mean(0), *around.std(0)], atol=1e-5)
