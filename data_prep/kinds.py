@@ -10,7 +10,8 @@ modules. No other code refers to a kind by name: whatever depends on the kind is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -90,6 +91,27 @@ class Table(Protocol):
     def rows(self) -> int: ...
 
     def read(self, index: np.ndarray) -> Rows: ...
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is known of an example that is a file before a network reads it. digest: of what it holds. seconds: its
+    duration."""
+
+    digest: str
+    seconds: float
+
+
+class FileReader(Protocol):
+    """What makes arrays of files."""
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """[L, *item]. UnfitError for a file that is no example."""
+        ...
+
+    def times(self, length: int) -> np.ndarray:
+        """[L]: seconds from the file's beginning to the middle of each item."""
+        ...
 
 
 class Kind:
@@ -227,11 +249,11 @@ class Kind:
         """Tables and figures of the results of `stats`. ingested: the summary of the corpus."""
         raise NotImplementedError
 
-    def digest_of(self, path: Path) -> str:
-        """Digest of the example that a file is (`file_noun`). UnfitError, with the reason, where it is none."""
+    def file_facts(self, path: Path) -> FileFacts:
+        """What is known of the example that a file is (`file_noun`). UnfitError, with the reason, where it is none."""
         raise NotImplementedError
 
-    def file_reader(self, folder: Path) -> Callable[[Path], np.ndarray]:
+    def file_reader(self, folder: Path) -> FileReader:
         """What makes an array [L, *item] of such a file, as those were made that a network in a folder learned from.
 
         UserError where the folder does not say how; calls raise UnfitError for files that are none.
@@ -334,7 +356,7 @@ def kinds_of_files() -> list[str]:
     return [name for name in KINDS if kind_of(name).file_noun is not None]
 
 
-def file_reader_of(folder: Path) -> Callable[[Path], np.ndarray] | None:
+def file_reader_of(folder: Path) -> FileReader | None:
     """`Kind.file_reader` of the kind whose files a network's folder holds; None: it does not say how files are read."""
     for kind in map(kind_of, kinds_of_files()):
         if kind.reader_files and all((folder / name).is_file() for name in kind.reader_files):

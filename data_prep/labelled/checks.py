@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from data_prep.corpus.documents import SPLITS
-from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.examples import Example, Labelled, unit_of
 from data_prep.labelled.rows import first_of
+from data_prep.labelled.segments import UNKNOWN
 from data_prep.tokens.cleaning import clean
 
 HELD_OUT = ("validation", "test")
@@ -40,6 +41,8 @@ def remarks(data: Labelled) -> Iterator[str]:
     """What is odd, and does not stop anybody."""
     yield from data.notes
     answers = _counted(data)
+    if data.is_of_segments:
+        yield from _unknown_positions(data)
     for split, new in _unknown(answers):
         if sum(new.values()) <= MANY * answers[split].total():
             yield f"{_of_unknown(data, split, new, answers[split])}, and count as wrong"
@@ -52,6 +55,14 @@ def remarks(data: Labelled) -> Iterator[str]:
         yield from _shared_contexts(data)
     else:
         yield from _torn(data)
+
+
+def _unknown_positions(data: Labelled) -> Iterator[str]:
+    """How much of recordings is in no segment."""
+    tags = [tag for split in SPLITS for example in data.splits[split] for tag in example.tags]
+    if unknown := tags.count(UNKNOWN):
+        text = f"{unknown:,} of {len(tags):,} {unit_of(data.head, data.kind)} are in no segment"
+        yield f"{text}, and are neither learned nor scored (outside of the task file names their label)"
 
 
 def _torn(data: Labelled) -> Iterator[str]:
@@ -105,7 +116,7 @@ def _counted(data: Labelled) -> dict[str, Counter[int]]:
 
 def _answers(examples: Sequence[Example]) -> Iterator[int]:
     for example in examples:
-        yield from example.tags or (example.label,)
+        yield from (tag for tag in example.tags if tag != UNKNOWN) if example.tags else (example.label,)
 
 
 def _unknown(answers: dict[str, Counter[int]]) -> Iterator[tuple[str, Counter[int]]]:
@@ -118,7 +129,7 @@ def _unknown(answers: dict[str, Counter[int]]) -> Iterator[tuple[str, Counter[in
 
 def _of_unknown(data: Labelled, split: str, new: Counter[int], of_split: Counter[int]) -> str:
     names = ", ".join(repr(data.labels[label]) for label, _ in new.most_common(3))
-    unit = "words" if data.task == "tagging" else "rows"
+    unit = unit_of(data.head, data.kind)
     return f"{new.total():,} of {of_split.total():,} {unit} of {split} have labels that train lacks ({names})"
 
 

@@ -21,6 +21,13 @@ TASKS: dict[Head, Task] = {
 }
 
 
+def unit_of(head: Head, kind: str) -> str:
+    """What has an answer each."""
+    if head == "tags":
+        return "words" if kind == TEXT else "hundredths of a second"
+    return "questions" if head == "answer" else "rows"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer that counts. `start` is its first character in `Example.text`; −1: the text is not there."""
@@ -35,11 +42,13 @@ class Example:
 
     classification       text, text_pair (or None), label (−1: not known)
     regression           text, text_pair, score (None: not known)
-                         of both, the text may be the path of a file as it is written, and `file` what is read
-    tagging              words and tags, which are equally long (no tags: not known)
+    tagging              words and tags, which are equally long (no tags: not known); of a file tags of positions in
+                         time (`labelled.segments`; −1: not known) and its `seconds`
     choice               text, text_pair, choices, label: number of the right one
     question-answering   text, which is the context; text_pair, the question; answers (none: not answerable)
     text-to-text         text, text_pair, target; answers, if several texts count
+
+    Of examples in files, texts and choices are their paths as they are written, and `files` what is read.
     """
 
     text: str = ""
@@ -51,10 +60,13 @@ class Example:
     choices: tuple[str, ...] = ()
     answers: tuple[Answer, ...] = ()
     target: str = ""
-    file: str = ""
-    """Path of a file that holds the example, such as a recording; it is opened where rows are made of it."""
+    files: tuple[str, ...] = ()
+    """Paths of the files that hold the example, such as recordings: of its texts, then of its choices. They are opened
+    where rows are made of it."""
     digest: str = ""
-    """Digest of what that file holds."""
+    """Digest of what these files hold."""
+    seconds: float = 0.0
+    """Duration of the first of them."""
     id: str = ""
     """The row's own, or its place; of one split, language and part, no two are the same."""
     language: str = ""
@@ -90,6 +102,8 @@ class Labelled:
     """Names of metrics; the first is the one that counts."""
     scheme: str = ""
     """How tags mark chunks: BIO, IOB1 or IOBES; empty where they mark none."""
+    outside: str = ""
+    """The label of positions in time that are in no segment; empty: it is not known."""
     kind: str = TEXT
     """Kind of data of its rows, as in `data_prep.kinds`: text in the rows themselves, or files."""
 
@@ -97,6 +111,11 @@ class Labelled:
     def noun(self) -> str:
         """What to call what a row is read from."""
         return (None if self.kind == TEXT else kind_of(self.kind).file_noun) or TEXT
+
+    @property
+    def is_of_segments(self) -> bool:
+        """Whether tags are those of positions in time, not of words."""
+        return self.head == "tags" and self.kind != TEXT
 
     @property
     def head(self) -> Head:

@@ -7,7 +7,11 @@ choice   inputs ─► text, text_pair     choices, and which one is right
 answer   inputs ─► context, question   label ─► texts with their places in the context
 text     inputs ─► text, text_pair     label ─► the text to write, or a list of those that count
 
-Of kinds of data whose rows are files, such as recordings, the input of class and score is the path of one.
+Of kinds of data whose rows are files, such as recordings, inputs are paths of them, and
+
+tags     input  ─► a file              label ─► segments, each with one of the labels
+choice   input  ─► a file              choices, which are files, and which one is right
+answer   inputs ─► context, question   label ─► spans of the context, in seconds
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from data_prep.labelled.answers import answers_of
 from data_prep.labelled.choices import places
 from data_prep.labelled.examples import TEXT, Answer, Head
 from data_prep.labelled.rows import Reading, Row
+from data_prep.labelled.segments import Segment, segments_of, spans_of
 from data_prep.labelled.task import columns_in, fields_of, filled
 from data_prep.labelled.values import (
     as_text,
@@ -41,10 +46,11 @@ from data_prep.tokens.cleaning import Cleaning
 
 
 class Draft(NamedTuple):
-    """An example whose labels have no numbers yet."""
+    """An example whose labels have no numbers yet. segments: with labels by name; None: labels are not of segments."""
 
     content: dict[str, Any]
     labels: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Columns:
     """Kind of data: text, or that of the files whose paths the inputs are."""
     may_be_empty: bool = False
     """Whether texts may be empty: of rows that test servers ask an answer to, whatever they hold."""
+    outside: str = ""
+    """The label of what is in no segment; empty: it is not known."""
 
     @property
     def names(self) -> list[str]:
@@ -105,16 +113,23 @@ def _cell(row: Row, name: str) -> Any:
 
 
 def _inputs(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:
-    """The inputs: texts, or a file with its path as a text."""
+    """The inputs: texts, or files with their paths as texts."""
     if columns.kind == TEXT:
         return _texts(row, columns, cleaning)
-    written = _texts(row, columns, None)["text"]
-    path = row.folder / Path(written).expanduser()
+    content = _texts(row, columns, None)
+    return content | _files(row, columns.kind, [path for path in content.values() if path is not None])
+
+
+def _files(row: Row, kind: str, written: Sequence[str]) -> dict[str, Any]:
+    """The files of a row with what is known of them. UserError, with the place, for what is none."""
+    paths = [row.folder / Path(path).expanduser() for path in written]
     try:
-        return {"text": written, "file": str(path.absolute()), "digest": kind_of(columns.kind).digest_of(path)}
+        facts = [kind_of(kind).file_facts(path) for path in paths]
     except UnfitError as error:
-        noun = kind_of(columns.kind).file_noun
+        noun = kind_of(kind).file_noun
         raise UserError(f"{row.where}: {error}; give the path of a {noun}, from {row.folder} on.") from None
+    files, digests = tuple(str(path.absolute()) for path in paths), " ".join(each.digest for each in facts)
+    return {"files": files, "digest": digests, "seconds": facts[0].seconds}
 
 
 def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:
@@ -152,6 +167,8 @@ def _score(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None
 
 
 def _tags(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    if columns.kind != TEXT:
+        return _segments(row, columns, labelled, cleaning, reading)
     given, found = columns.inputs[0], f"the word %s in {columns.inputs[0]!r}"
     words = texts_of(row.where, given, value_of(row, given, columns.task), are_words=True)
     texts = tuple(text_of(row.where, found, word, cleaning, columns.may_be_empty) for word in words)
@@ -166,6 +183,19 @@ def _tags(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None,
         if key not in names:
             names[key] = _label(row, columns, tag, cleaning)
     return Draft({"words": texts}, tuple(names[key] for key in keys))
+
+
+def _segments(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    content = _inputs(row, columns, cleaning)
+    if not labelled:
+        return Draft(content)
+    value = value_of(row, columns.label, columns.task)
+    found = segments_of(row, columns.label, value, content["seconds"], reading)
+    if not found and not columns.outside:
+        advice = f"give it some, or name the label of what is in none by outside in {columns.task}"
+        raise UserError(f"{row.where}: {columns.label!r} has no segment; {advice}.")
+    segments = tuple(each._replace(label=_label(row, columns, each.label, cleaning)) for each in found)
+    return Draft(content, tuple(dict.fromkeys(segment.label for segment in segments)), segments)
 
 
 def own_choices(row: Row, columns: str | Sequence[str], task: str, cleaning: Cleaning | None) -> tuple[str, ...]:
@@ -199,13 +229,18 @@ def chosen(row: Row, columns: Columns, options: Sequence[str], cleaning: Cleanin
 
 
 def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
-    content = _texts(row, columns, cleaning)
-    content["choices"] = own_choices(row, columns.choices, columns.task, cleaning)
+    is_text = columns.kind == TEXT
+    content = _texts(row, columns, cleaning if is_text else None)
+    content["choices"] = own_choices(row, columns.choices, columns.task, cleaning if is_text else None)
+    if not is_text:
+        content |= _files(row, columns.kind, [content["text"], *content["choices"]])
     right = chosen(row, columns, content["choices"], cleaning) if labelled else -1
     return Draft({**content, "label": right}) if isinstance(right, int) else Draft(content, (right,))
 
 
 def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    if columns.kind != TEXT:
+        return _span(row, columns, labelled, cleaning, reading)
     name, of_question = columns.inputs
     context, question = (as_text(row.where, each, value_of(row, each, columns.task)) for each in columns.inputs)
     # kept as it is: cleaning would move the answers
@@ -217,6 +252,14 @@ def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | Non
     if labelled:
         value = value_of(row, columns.label, columns.task)
         content["answers"] = answers_of(row, columns.label, value, context, reading)
+    return Draft(content)
+
+
+def _span(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    content = _inputs(row, columns, cleaning)
+    if labelled:
+        value = value_of(row, columns.label, columns.task)
+        content["answers"] = spans_of(row, columns.label, value, content["seconds"])
     return Draft(content)
 
 

@@ -17,11 +17,12 @@ from typing import Any
 from data_prep.corpus.documents import SplitConfig, assign_splits
 from data_prep.errors import UserError
 from data_prep.labelled import choices
-from data_prep.labelled.examples import TASKS, TEXT, Example, Labelled
+from data_prep.labelled.examples import TASKS, TEXT, Example, Labelled, unit_of
 from data_prep.labelled.heads import MAKERS, Columns, Draft, value_of, value_or_null
 from data_prep.labelled.layouts import files, hub, squad, table, tokens
 from data_prep.labelled.layouts.schemes import scheme_in
 from data_prep.labelled.rows import NAMED, Asked, Reading, Rejects, Row, first_of
+from data_prep.labelled.segments import UNKNOWN, tags_of
 from data_prep.labelled.task import SPLIT_NAMES, Layout, Part, TaskFile, columns_in, paths_of, read_task
 from data_prep.labelled.values import alike, as_text, in_order, plain, spelled
 from data_prep.tokens.cleaning import Cleaning
@@ -34,7 +35,6 @@ READERS: dict[Layout, Callable[[Path, Asked, Reading], Iterator[Row | UserError]
     "files": files.rows,
 }
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
-_UNITS = {"tags": "words", "answer": "questions"}
 
 
 def load_task(path: Path, cleaning: Cleaning | None = None) -> Labelled:
@@ -60,8 +60,8 @@ def load_files(task: TaskFile, folder: Path, name: str, cleaning: Cleaning | Non
         _choose(drafts, task.label, name)
     _hold_out(task, drafts, name)
     labels = _labels(task, drafts, reading, cleaning)
-    splits = {split: _examples(drafts[split], labels) for split in SPLIT_NAMES}
-    scheme = _scheme(splits, labels, reading) if task.predicts == "tags" else ""
+    splits = {split: _examples(drafts[split], labels, task.outside) for split in SPLIT_NAMES}
+    scheme = _scheme(splits, labels, reading) if task.predicts == "tags" and task.kind == TEXT else ""
     if not splits["test"] and splits["validation"]:
         reading.notes.append("there is no test: scores are those of validation")
     reported = "test" if splits["test"] else "validation"
@@ -72,10 +72,11 @@ def load_files(task: TaskFile, folder: Path, name: str, cleaning: Cleaning | Non
         splits=splits,
         description=task.about or f"{sum(map(len, drafts.values())):,} rows of {name}",
         licence=task.licence,
-        protocol=f"{measured} over the {_UNITS.get(task.predicts, 'rows')} of {reported}",
+        protocol=f"{measured} over the {unit_of(task.predicts, task.kind)} of {reported}",
         notes=tuple(reading.remarks()),
         metrics=tuple(task.metrics),
         scheme=scheme,
+        outside=task.outside,
         kind=task.kind,
     )
 
@@ -223,7 +224,9 @@ class _Reader:
             raise UserError(f"{self.name}: optional: {unfit[0]}; a row may do without its second text alone, {second}")
         optional = tuple(task.optional)
         may_be_empty = self.has_all and task.kind == TEXT
-        return Columns(inputs, label, options, task.classes or None, self.name, optional, task.kind, may_be_empty)
+        return Columns(
+            inputs, label, options, task.classes or None, self.name, optional, task.kind, may_be_empty, task.outside
+        )
 
     def _draft(self, row: Row, part: Part, columns: Columns) -> Draft | None:
         is_labelled = self.split != "predict"
@@ -307,12 +310,10 @@ def _hold_out(task: TaskFile, drafts: dict[str, list[Draft]], name: str) -> None
     share = SplitConfig(validation=task.split.validation, test=0 if drafts["test"] else task.split.test)
     key = "text" if task.predicts == "answer" else None  # questions about one context stay together
     key = key if task.kind == TEXT else "digest"  # as do copies of a file
-    contents = [
-        json.dumps(
-            [draft.content.get(column) for column in ((key,) if key else ("text", "text_pair", "words", "choices"))]
-        )
-        for draft in drafts["train"]
-    ]
+    columns = (key,) if key else ("text", "text_pair", "words", "choices")
+    contents = [json.dumps([draft.content.get(column) for column in columns]) for draft in drafts["train"]]
+    if task.kind != TEXT and task.predicts == "answer":
+        contents = [draft.content["digest"].partition(" ")[0] for draft in drafts["train"]]  # of the context
     split_of = assign_splits(list(dict.fromkeys(contents)), share, task.seed)
     train, drafts["train"] = drafts["train"], []
     for content, draft in zip(contents, train, strict=True):
@@ -326,12 +327,13 @@ def _choose(drafts: dict[str, list[Draft]], column: str, name: str) -> None:
     """Give each row with a label of multiple choice the number of its choice: all labels are texts, or all numbers."""
     open_rows = [draft for of_split in drafts.values() for draft in of_split if draft.labels]
     rows = [
-        choices.RightChoice(f"{name}: {content['place']}", label, content["choices"]) for content, (label,) in open_rows
+        choices.RightChoice(f"{name}: {draft.content['place']}", draft.labels[0], draft.content["choices"])
+        for draft in open_rows
     ]
-    for (content, _), number in zip(open_rows, choices.numbers(rows, column), strict=True):
-        content["label"] = number
+    for draft, number in zip(open_rows, choices.numbers(rows, column), strict=True):
+        draft.content["label"] = number
     for split, of_split in drafts.items():
-        drafts[split] = [Draft(content) for content, _ in of_split]
+        drafts[split] = [Draft(draft.content) for draft in of_split]
 
 
 def _labels(task: TaskFile, drafts: dict[str, list[Draft]], reading: Reading, cleaning: Cleaning | None) -> list[str]:
@@ -340,7 +342,7 @@ def _labels(task: TaskFile, drafts: dict[str, list[Draft]], reading: Reading, cl
         return []
     if task.classes:
         return list(dict.fromkeys(task.classes.values()))
-    seen = {label for split in drafts.values() for draft in split for label in draft.labels}
+    seen = {label for split in drafts.values() for draft in split for label in draft.labels} | ({task.outside} - {""})
     known = (list(dict.fromkeys(map(cleaning or str, names))) for names in reading.classes.values())
     named = next((names for names in known if seen <= set(names)), None)
     if named is None and len(seen) == 1:
@@ -350,12 +352,15 @@ def _labels(task: TaskFile, drafts: dict[str, list[Draft]], reading: Reading, cl
     return labels
 
 
-def _examples(drafts: list[Draft], labels: list[str]) -> list[Example]:
+def _examples(drafts: list[Draft], labels: list[str], outside: str) -> list[Example]:
     number = {label: place for place, label in enumerate(labels)}
     examples = []
-    for content, names in drafts:
+    for content, names, segments in drafts:
         numbers = tuple(number[name] for name in names)
         answer: dict[str, Any] = {"tags": numbers} if "words" in content else {"label": numbers[0]} if numbers else {}
+        if segments is not None:
+            numbered = [segment._replace(label=number[segment.label]) for segment in segments]
+            answer = {"tags": tags_of(numbered, content["seconds"], number.get(outside, UNKNOWN))}
         examples.append(Example(**content, **answer))
     return examples
 
@@ -365,7 +370,7 @@ def _unique_ids(drafts: dict[str, list[Draft]], reading: Reading, name: str) -> 
     a number."""
     for split, of_split in drafts.items():
         first: dict[tuple[str, str, str], tuple[str, int]] = {}
-        for content, _ in of_split:
+        for content, *_ in of_split:
             key = (content["id"], content["language"], content["part"])
             if key not in first:
                 first[key] = (content["place"], 1)

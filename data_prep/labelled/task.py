@@ -18,6 +18,9 @@ rows, each with the columns `file` and `folder`:
     train: clips.tsv                     | layout: files
     inputs: path                         | train: "train/*/*.wav"       # label: folder
 
+Tags of a recording are those of its segments (`data_prep.labelled.segments`): {"file": "a.wav", "segments": [[0, 0.42,
+"one"], [0.42, 0.9, "two"]]}, with inputs: file, label: segments, head: tags.
+
 The same file serves fine-tuning and few-shot prompts; a task needs what its job uses of it. How files may be laid out
 is told in `data_prep.labelled.layouts`.
 """
@@ -45,9 +48,9 @@ LARGEST = 1 << 20  # bytes of a task file
 Layout = Literal["table", "squad", "tokens", "hub", "files"]
 SPLIT_NAMES = ("train", "validation", "test", "predict")
 ROW_HEADS: tuple[Head, ...] = ("class", "score", "choice")  # heads with one short answer to a row
-FILE_HEADS: tuple[Head, ...] = ("class", "score")  # heads of rows that are files
+FILE_HEADS: tuple[Head, ...] = ("class", "score", "tags", "choice", "answer")  # heads of rows that are files
 _OF_TEXT = (
-    "choices", "prompt", "step", "description", "delimiter", "between", "unconditional", "content_free", "until",
+    "optional", "prompt", "step", "description", "delimiter", "between", "unconditional", "content_free", "until",
 )  # fmt: skip
 _GLOB = "*?"
 _YES_AND_NO = ", for YAML reads yes, no, on and off as truth values"
@@ -136,6 +139,8 @@ class TaskFile(Settings):
     labels: list[str] | dict[str, str] = Field(default=[])
     """The labels in order, or the names of those in the files; without them, those of train. Of choice, the codes of
     the choices in order, or the number from 0 of each; without them labels are texts of choices, or numbers."""
+    outside: str = ""
+    """Of tags of files, the label of what is in no segment; empty: it is not known, and neither learned nor scored."""
     ignore: list[str] = Field(default=[])
     """Labels of rows that are left out, and counted, such as - where judges did not agree."""
     choices: dict[str, str] | str | list[str] | None = None
@@ -214,6 +219,12 @@ class TaskFile(Settings):
             raise ValueError(f"step is of written scores, and the head is {self.predicts}; leave it out")
         if self.labels and self.predicts not in ("class", "tags", "choice"):
             raise ValueError(f"labels are of classes, tags and choices, and the head is {self.predicts}; leave it out")
+        if self.outside and (self.predicts != "tags" or self.kind == TEXT):
+            raise ValueError(
+                f"outside is of segments of files, and here are {self.predicts} of {self.kind}; leave it out"
+            )
+        if self.outside and self.classes and self.outside not in self.classes.values():
+            raise ValueError(f"outside: {choices(self.outside, self.classes.values(), 'labels')}")
         self._check_kind()
         if self.predicts == "choice":
             for label, number in self.classes.items():
@@ -235,10 +246,22 @@ class TaskFile(Settings):
                 raise ValueError(f"layout files is of rows that are files; set kind to {' or '.join(known)}")
             raise ValueError(f"kind: {choices(self.kind, [TEXT, *known])}")
         if self.predicts not in FILE_HEADS:
-            raise ValueError(f"head {self.predicts} is of kind text, and kind is {self.kind}; set it to class or score")
-        if len(self.inputs) > 1 or any(len(part.inputs or ()) > 1 for part in parts):
-            raise ValueError(f"inputs: of kind {self.kind} a row is one file; name the column with its path alone")
-        for name in _OF_TEXT:
+            known = ", ".join(FILE_HEADS)
+            raise ValueError(f"head {self.predicts} is of kind text, and kind is {self.kind}; set it to one of {known}")
+        if of_text := {"squad", "tokens"} & {self.layout, *(part.layout for part in parts)}:
+            raise ValueError(f"layout {min(of_text)} is of kind text, and kind is {self.kind}; write a table of paths")
+        most = 1 if self.predicts in ("tags", "choice") else 2
+        numbers = {len(part.inputs or self.inputs) for part in parts} or {len(self.inputs)}
+        if max(numbers) > most:
+            text = f"of kind {self.kind} and head {self.predicts} a row has one file"
+            raise ValueError(f"inputs: {text}; name the column with its path alone")
+        if len(numbers - {0}) > 1:
+            raise ValueError(
+                f"inputs: of kind {self.kind} all rows have as many files; name as many columns for each part"
+            )
+        if is_files and (max(numbers) > 1 or self.predicts == "choice"):
+            raise ValueError("layout files has one file in a row; name the others in a table")
+        for name in (*_OF_TEXT, *(("choices",) if self.predicts != "choice" else ())):
             if name in self.model_fields_set:
                 raise ValueError(f"{name} is of kind text, and kind is {self.kind}; leave it out")
 

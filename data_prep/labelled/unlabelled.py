@@ -83,6 +83,9 @@ def laid_out(task: TaskFile, path: Path, columns: Sequence[str] | None, reading:
 def _of_files(task: TaskFile, path: Path) -> TaskFile:
     """The task of a kind whose rows are files, for one of them, or a table of their paths."""
     if path.name.lower().endswith(kind_of(task.kind).file_suffixes):
+        if len(task.inputs) > 1 or task.predicts == "choice":
+            nouns = f"{kind_of(task.kind).file_noun}s"
+            raise UserError(f"{path}: rows have several {nouns}, and it is one; give a table of their paths.")
         return task.model_copy(update={"layout": "files", "inputs": []})
     if task.layout == "files":
         return task.model_copy(update={"layout": "table", "inputs": task.inputs or [files.FILE]})

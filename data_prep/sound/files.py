@@ -139,17 +139,21 @@ def _waveform(file: SourceFile, rate: int) -> Iterator[np.ndarray | Reject]:
         yield Reject(file.name, 1, first_line(problem))
 
 
-def recording(path: Path, rate: int | None = None) -> np.ndarray:
-    """int16 [S] of a file; see `decoded`. UnfitError, with the reason, where it is no recording."""
+def recording(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
+    """int16 [S] of a file, and its rate; see `decoded`. UnfitError, with the reason, where it is no recording."""
     raw = read_bytes(path, MAX_BYTES)
     try:
-        return decoded(raw, rate)
+        return _decoded(raw, rate)
     except BadSoundError as problem:
         raise UnfitError(f"{path.name} is no recording that can be used ({first_line(problem)})") from None
 
 
 def decoded(raw: bytes, rate: int | None) -> np.ndarray:
     """int16 [S]: the mean of the channels at `rate` samples per second; None: at its own. Raises BadSoundError."""
+    return _decoded(raw, rate)[0]
+
+
+def _decoded(raw: bytes, rate: int | None) -> tuple[np.ndarray, int]:
     if not raw:
         raise BadSoundError("empty file")
     if len(raw) > MAX_BYTES:
@@ -166,7 +170,7 @@ def decoded(raw: bytes, rate: int | None) -> np.ndarray:
         from scipy.signal import resample_poly  # imported here because it takes half a second
 
         mono = resample_poly(mono, rate // common, own_rate // common)
-    return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+    return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16), rate or own_rate
 
 
 def _check_length(samples: int) -> None:

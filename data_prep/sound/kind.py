@@ -5,7 +5,8 @@ recordings ─► corpus: waveforms at one rate ─► fit: mean and deviation p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ from data_prep.corpus.documents import SPLITS
 from data_prep.corpus.schema import classes_of
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
-from data_prep.kinds import DataConfig, Inputs, Progress, Sections, Use
+from data_prep.kinds import DataConfig, FileFacts, Inputs, Progress, Sections, Use
 from data_prep.sealed import digest
 from data_prep.settings import identity
 from data_prep.shards.rows import Ragged, pieces
@@ -176,23 +177,33 @@ class SoundKind(ArrayKind):
         _, hop = config.samples(rate)
         return DataFacts("sound", ("input", "label", "row"), (config.bands,), config.length, rate / hop)
 
-    def digest_of(self, path: Path) -> str:
-        """Digest of the samples, at the recording's own rate."""
-        return digest(files.recording(path))
+    def file_facts(self, path: Path) -> FileFacts:
+        """Digest of the samples, at the recording's own rate, and its duration."""
+        waveform, rate = files.recording(path)
+        return FileFacts(digest(waveform), len(waveform) / rate)
 
-    def file_reader(self, folder: Path) -> Callable[[Path], np.ndarray]:
-        """float32 [T, bands] of a recording, resampled where its rate is another."""
-        scale = Scale.load(folder)
-
-        def read(path: Path) -> np.ndarray:
-            waveform = files.recording(path, scale.sample_rate)
-            return scale.apply(frames(waveform / FULL_SCALE, scale.sample_rate, scale.config))
-
-        return read
+    def file_reader(self, folder: Path) -> FrameReader:
+        return FrameReader(Scale.load(folder))
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
         scale = Scale.load(preprocessor)
         return {"rate": scale.rate, "length": scale.length}
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Makes float32 [T, bands] of a recording, resampled where its rate is another."""
+
+    scale: Scale
+
+    def __call__(self, path: Path) -> np.ndarray:
+        scale = self.scale
+        waveform, _ = files.recording(path, scale.sample_rate)
+        return scale.apply(frames(waveform / FULL_SCALE, scale.sample_rate, scale.config))
+
+    def times(self, length: int) -> np.ndarray:
+        window, hop = self.scale.config.samples(self.scale.sample_rate)
+        return (np.arange(length) * hop + window / 2) / self.scale.sample_rate
 
 
 def framed(corpus: ArrayCorpus, rate: int, config: FramesConfig) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -30,6 +30,13 @@ ARROW, JSON_LINES = ".arrow", ".jsonl"
 SCHEMA = pa.schema(
     [pa.field("id", pa.string()), pa.field("predicted", pa.list_(pa.string())), pa.field("score", pa.float64())]
 )
+SEGMENTS = pa.field(
+    "segments",
+    pa.list_(
+        pa.struct([pa.field("start", pa.float64()), pa.field("end", pa.float64()), pa.field("label", pa.string())])
+    ),
+)
+"""Of recordings: stretches of them, in seconds."""
 SHOWN = 5
 
 
@@ -108,8 +115,8 @@ def _writing(path: Path, suffix: str, batches: Iterator[list[dict[str, Any]]]) -
     from pipeline.downstream.predictions_file import WITH_N_BEST
 
     first = next(batches, [])
-    of_spans = [pa.field("start", pa.int64()), WITH_N_BEST.field("n_best")] if first and "n_best" in first[0] else []
-    schema = pa.schema([*SCHEMA, *of_spans])
+    own = {"start": pa.field("start", pa.int64()), "n_best": WITH_N_BEST.field("n_best"), "segments": SEGMENTS}
+    schema = pa.schema([*SCHEMA, *(own[name] for name in own if first and name in first[0])])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for lines in chain([first] if first else [], batches):
             rows = [{**line, "predicted": _texts(line["predicted"])} for line in lines]

@@ -1,7 +1,8 @@
 """Scores of predictions for labelled examples, and their parts of the predictions file.
 
 The form of a prediction depends on the head: the number of a label or choice, from 0, None if invalid (class, choice);
-a number (score); a tag number for each word (tags); a text, "" for no answer, None if missing (answer, text).
+a number (score); a tag number for each word, or position in time (tags); a text, "" for no answer, None if missing
+(answer, text).
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from data_prep.labelled.examples import Example, Head, Labelled
+from data_prep.labelled.examples import TEXT, Example, Head, Labelled
+from data_prep.labelled.segments import UNKNOWN
 from pipeline.downstream import metrics
 from pipeline.downstream.predictions_file import Part, PredictedTask
 
@@ -29,6 +31,10 @@ def metrics_of(data: Labelled) -> tuple[str, ...]:
         return data.metrics
     if data.head == "tags" and data.scheme:
         return ("entity-f1", "accuracy")
+    if data.is_of_segments:
+        return ("accuracy", "macro-f1", "segment-f1")
+    if data.head == "answer" and data.kind != TEXT:
+        return ("span-f1",)
     rows = (example for split in ("train", data.reported) for example in data.splits[split])
     if data.head == "answer" and not all(example.answers for example in rows):
         return ("squad-v2",)
@@ -120,7 +126,7 @@ def answer_as_written(data: Answers, example: Example, prediction: Any) -> Any:
 _TRUTH: dict[Head, Callable[[Labelled, Example], Any]] = {
     "class": lambda data, example: data.labels[example.label],
     "score": lambda _, example: example.score,
-    "tags": lambda data, example: [data.labels[tag] for tag in example.tags],
+    "tags": lambda data, example: [None if tag == UNKNOWN else data.labels[tag] for tag in example.tags],
     "choice": lambda _, example: str(example.label),
     "answer": lambda _, example: [answer.text for answer in example.answers],
     "text": lambda _, example: [answer.text for answer in example.answers] or [example.target],
@@ -128,4 +134,7 @@ _TRUTH: dict[Head, Callable[[Labelled, Example], Any]] = {
 
 
 def _labels(data: Labelled) -> list[str] | None:
+    """The labels that metrics are told of: all classes, or those that segments have."""
+    if data.is_of_segments:
+        return [label for label in data.labels if label != data.outside]
     return data.labels if data.head == "class" else None

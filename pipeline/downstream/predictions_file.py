@@ -1,7 +1,8 @@
 """The predictions of a job, one row each, in a Parquet file that its report names. `sesame compare` reads it.
 
     id          string         identifies the row within its part; its own, or its place and a digest of its content
-    truth       list<string>   the label; the number; the tag of each word; all accepted answers or texts
+    truth       list<string>   the label; the number; the tag of each word, or of each hundredth of a second, null where
+                               it is not known; all accepted answers or texts
     predicted   list<string>   likewise; empty if nothing was predicted
     score       double         confidence in the prediction, a probability if there is one; may be null
     split       string         test or validation
@@ -95,7 +96,7 @@ _OPTIONAL: tuple[Callable[[Any], list[str]], Callable[[list[str]], Any]] = (
     lambda value: [] if value is None else [str(value)],
     lambda texts: texts[0] if texts else None,
 )
-_SEQUENCE = (lambda values: [str(value) for value in values], list)
+_SEQUENCE = (lambda values: [None if value is None else str(value) for value in values], list)
 _NUMBER = (lambda value: [repr(float(value))], lambda texts: float(texts[0]))
 _FORMS = {  # head → how truth and predictions are written and read
     "class": (_OPTIONAL, _OPTIONAL),
@@ -239,7 +240,7 @@ def _problem(table: pa.Table, tasks: Mapping[str, PredictedTask]) -> str:
 
 def _wrong(head: str, truth: list[str | None], predicted: list[str | None]) -> str:
     least, most = _LENGTHS.get(head, (0, math.inf))
-    if None in truth or None in predicted:
+    if (None in truth and head != "tags") or None in predicted:
         return "a text is missing"
     if not least <= len(truth) <= most:
         return f"{len(truth)} values are true; expected {'one' if most == 1 else 'one at least'}"

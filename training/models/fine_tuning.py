@@ -1,10 +1,12 @@
 """An encoder with one linear layer: vectors of rows or of their positions become scores (BERT, section 4).
 
     rows ─► encoder ─► [B, L, width] ─┬─► one vector a row (first, last or mean) ─► linear ─► labels, a number, a choice
+                                      │   └─► of pairs of rows [u, v, |u − v|, u · v] ─► linear ─► the same
                                       ├─► vectors at some positions ─────────────► linear ─► a label for each
                                       └─► all of them ───────────────────────────► linear ─► start and end of an answer
 
-Rows are of any kind: token ids, frames of sound, patches (`TaskEncoder`).
+Rows are of any kind: token ids, frames of sound, patches (`TaskEncoder`). Texts of a pair stand in one row; what an
+encoder has learned one by one, such as recordings, is compared by its vectors (Conneau et al. 2017, section 3.1).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
@@ -66,8 +69,8 @@ class TaskEncoder(Protocol):
 class FineTuningNetwork(nn.Module):
     """An encoder and a linear layer of `outputs` scores: at `target_positions`, on means of rows, or everywhere.
 
-    frozen: the encoder learns nothing. layer_decay: factor by which the learning rate falls from a layer to the one
-    below it (`rate_shares`).
+    frozen: the encoder learns nothing. paired: scores are of pairs of rows. layer_decay: factor by which the learning
+    rate falls from a layer to the one below it (`rate_shares`).
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class FineTuningNetwork(nn.Module):
         dropout: float,
         frozen: bool = False,
         layer_decay: float = 1.0,
+        paired: bool = False,
     ) -> None:
         super().__init__()
         config: Any = getattr(encoder.network, "config", None)
@@ -87,7 +91,7 @@ class FineTuningNetwork(nn.Module):
         if frozen:
             self.encoder.requires_grad_(False)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.width, outputs)
+        self.classifier = nn.Linear(encoder.width * (4 if paired else 1), outputs)
         nn.init.normal_(self.classifier.weight, std=float(getattr(config, "initializer_range", 0.02)))
         nn.init.zeros_(self.classifier.bias)
         self.rate_shares = _rate_shares(encoder, layer_decay) if layer_decay != 1 else {}
@@ -100,8 +104,9 @@ class FineTuningNetwork(nn.Module):
             self.encoder.eval()
         return self
 
-    def forward(self, target_positions: Tensor | None = None, **inputs: Tensor) -> Tensor:
-        """Scores in fp32: [M, outputs] at M flat positions, [B, outputs] of means, [B, L, outputs] of all.
+    def forward(self, target_positions: Tensor | None = None, pairs: Tensor | None = None, **inputs: Tensor) -> Tensor:
+        """Scores in fp32: [M, outputs] at M flat positions, [B, outputs] of means, [B, L, outputs] of all. pairs:
+        [P, 2], numbers of two rows each whose vectors are compared, [P, outputs].
 
         attention_mask is given to encoders that take one, and says which positions a mean is of.
         """
@@ -112,6 +117,9 @@ class FineTuningNetwork(nn.Module):
             hidden = (hidden * mask).sum(1) / mask.sum(1)
         elif self.pooling == "positions":
             hidden = hidden.flatten(0, 1)[target_positions]
+        if pairs is not None:
+            u, v = (hidden[rows] for rows in pairs.unbind(-1))
+            hidden = torch.cat([u, v, (u - v).abs(), u * v], -1)
         return self.classifier(self.dropout(hidden)).float()
 
 

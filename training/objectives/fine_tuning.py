@@ -7,6 +7,9 @@
                                                              cross-entropy over the choices of a row (BERT, section 4.4)
     answer    `start`, `end` [R]: positions                  cross-entropy over all positions, the mean of both (4.2)
 
+Where rows are of several arrays that an encoder reads one by one (`paired`), `part` Ragged has their lengths: two of
+class and score, of choice the row's own and each of its choices. The first is compared with each of the others.
+
 Rows carry the columns that the encoder reads besides (`training.models.fine_tuning.TaskEncoder`).
 """
 
@@ -39,7 +42,7 @@ class FineTuning(BaseObjective):
     outputs: number of labels (class, tags). pooling: the vector of a row, of heads that give one score or one label
     for it: its first position, its mean, or its last position. weights: of the labels, [outputs]; None: all alike.
     frozen: the linear layer alone is trained (a probe). layer_decay: factor of the learning rate from a layer to the
-    one below it; UserError for encoders without layers of their own.
+    one below it; UserError for encoders without layers of their own. paired: rows have parts that are compared.
     """
 
     unit = "tokens"
@@ -55,14 +58,15 @@ class FineTuning(BaseObjective):
         weights: np.ndarray | None = None,
         frozen: bool = False,
         layer_decay: float = 1.0,
+        paired: bool = False,
     ) -> None:
         from training.models.fine_tuning import FineTuningNetwork
 
         numbers = {"score": 1, "choice": 1, "answer": 2}
         of_row = "mean" if pooling == "mean" else "positions"
         how = "positions" if head == "tags" else "all" if head == "answer" else of_row
-        self.encoder, self.head, self.pooling = encoder, head, pooling
-        self.network = FineTuningNetwork(encoder, numbers.get(head, outputs), how, dropout, frozen, layer_decay)
+        self.encoder, self.head, self.pooling, self.paired = encoder, head, pooling, paired
+        self.network = FineTuningNetwork(encoder, numbers.get(head, outputs), how, dropout, frozen, layer_decay, paired)
         self.label_weights = None if weights is None else torch.from_numpy(np.asarray(weights, np.float32))
 
     def networks(self) -> dict[str, nn.Module]:
@@ -82,10 +86,15 @@ class FineTuning(BaseObjective):
 
     def _inputs(self, rows: Rows) -> dict[str, np.ndarray]:
         """What the network takes of rows, and of choices which row each belongs to."""
-        of_choices: dict[str, np.ndarray] = {}
-        if self.head == "choice":
-            of_choices["choices"] = np.repeat(np.arange(num_rows(rows)), ragged(rows, "choice").lengths)
-            rows = _choices_as_rows(rows)
+        of_parts: dict[str, np.ndarray] = {}
+        column = "part" if self.paired else "choice"
+        if self.paired or self.head == "choice":
+            lengths = ragged(rows, column).lengths
+            if self.paired:
+                of_parts["pairs"] = _pairs(lengths)
+            if self.head == "choice":
+                of_parts["choices"] = np.repeat(np.arange(num_rows(rows)), lengths - self.paired)
+            rows = _parts_as_rows(rows, column)
         batch = self.encoder.inputs(rows)
         num, width = batch[_MASK].shape
         if self.head == "tags":
@@ -93,7 +102,7 @@ class FineTuning(BaseObjective):
         elif self.head != "answer" and self.pooling != "mean":
             last = batch[_MASK].sum(1) - 1 if self.pooling == "last" else 0
             batch["target_positions"] = np.arange(num) * width + last
-        return batch | of_choices
+        return batch | of_parts
 
     def turns(self, phase: str, step: int) -> list[Turn]:
         return [Turn("model", self._weights, self._loss)]
@@ -138,18 +147,26 @@ class FineTuning(BaseObjective):
         if self.head == "tags":
             return Ragged.from_lengths(values, ragged(rows, "target_positions").lengths)
         if of_choices is not None:
-            return Ragged.from_lengths(values, ragged(rows, "choice").lengths)
+            return Ragged.from_lengths(values, np.bincount(of_choices, minlength=num_rows(rows)))
         if self.head == "answer":
             lengths = arrays[_MASK].sum(1)
             return Ragged.from_lengths(values[arrays[_MASK].astype(bool)], lengths)
         return Ragged.from_lengths(values, np.ones(len(values), np.int64))
 
 
-def _choices_as_rows(rows: Rows) -> Rows:
-    """A row for each choice, of what an encoder reads: all Ragged columns but `choice` are cut where choices end."""
-    lengths = ragged(rows, "choice").values.astype(np.int64)
-    columns = {name: column for name, column in rows.items() if isinstance(column, Ragged) and name != "choice"}
+def _parts_as_rows(rows: Rows, lengths_of: str) -> Rows:
+    """A row for each part, of what an encoder reads: all Ragged columns but that of lengths are cut where parts end."""
+    lengths = ragged(rows, lengths_of).values.astype(np.int64)
+    columns = {name: column for name, column in rows.items() if isinstance(column, Ragged) and name != lengths_of}
     return {name: Ragged(column.values, offsets_of(lengths)) for name, column in columns.items()}
+
+
+def _pairs(numbers: np.ndarray) -> np.ndarray:
+    """[P, 2]: the first part of each row with each of the others. numbers: of the rows' parts."""
+    begins = offsets_of(numbers)
+    is_first = np.zeros(begins[-1], bool)
+    is_first[begins[:-1]] = True
+    return np.stack([np.repeat(begins[:-1], numbers - 1), np.flatnonzero(~is_first)], -1)
 
 
 def _masked(scores: Tensor, mask: Tensor) -> Tensor:

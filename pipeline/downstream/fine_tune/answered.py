@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.segments import UNKNOWN, stretches
 from pipeline.downstream import labelled_scores
 from pipeline.downstream.fine_tune.heads import Predicted
 from pipeline.downstream.metrics import measured
@@ -73,6 +74,9 @@ def _wrong(
 ) -> Iterator[tuple[float, list[str]]]:
     """Of a wrong answer how sure the network is, and a line about it; nothing of a right one."""
     sure = "–" if score is None else f"{score:.0%}"
+    if data.is_of_segments:
+        yield from _wrong_stretch(data, example, answer, score or 0.0, sure)
+        return
     if data.head == "tags":
         yield from _wrong_words(data, example, answer, score or 0.0, sure)
         return
@@ -96,7 +100,7 @@ def _is_exact(data: Labelled, metric: str, truth: Sequence[str], answer: str | N
     if not truth or answer in truth:
         return bool(truth) or not answer
     values = measured(metric, data.head, [truth], [answer]).scores()
-    return values.get("exact", values.get("exact-match")) == 100
+    return next(values[name] for name in ("exact", "exact-match", "span-accuracy") if name in values) == 100
 
 
 def _wrong_words(
@@ -108,6 +112,19 @@ def _wrong_words(
         words = [*example.words[max(0, place - AROUND) : place], f"[{example.words[place]}]"]
         text = " ".join([*words, *example.words[place + 1 : place + 1 + AROUND]])
         yield score, [_short(text), data.labels[example.tags[place]], data.labels[tags[place]], sure]
+
+
+def _wrong_stretch(
+    data: Labelled, example: Example, tags: Sequence[int], score: float, sure: str
+) -> Iterator[tuple[float, list[str]]]:
+    """The longest stretch of a recording with one wrong label in place of another."""
+    pairs = zip(example.tags, tags, strict=True)
+    wrong = [UNKNOWN if true in (UNKNOWN, tag) else true * len(data.labels) + tag for true, tag in pairs]
+    found = stretches(wrong, example.seconds)
+    if found:
+        longest = max(found, key=lambda segment: segment.end - segment.start)
+        right, said = (data.labels[label] for label in divmod(longest.label, len(data.labels)))
+        yield score, [_short(f"{example.text} {longest.start:.2f}–{longest.end:.2f} s"), right, said, sure]
 
 
 def _text(example: Example) -> str:

@@ -11,17 +11,21 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from data_prep.kinds import FileReader
 from data_prep.labelled.examples import Example, Labelled, Task
+from data_prep.labelled.segments import UNKNOWN, as_span
 from data_prep.shards.rows import Ragged
 from data_prep.text.words import places
 from pipeline.downstream.fine_tune import metrics
 from pipeline.downstream.fine_tune.checks import WEIGHTED
 from pipeline.downstream.fine_tune.examples import drawn, label_weights, some
-from pipeline.downstream.fine_tune.heads import Predicted
-from pipeline.downstream.fine_tune.heads.arrays import Read, array_of
+from pipeline.downstream.fine_tune.heads import Predicted, segments, spans
+from pipeline.downstream.fine_tune.heads.arrays import array_of
 
 _MOST_WORDS = 5  # of an answer
 _COPIES = 20  # of its weights, which scikit-learn's L-BFGS keeps
+_MOST_FRAMES = 10_000
+_AROUND = 10  # frames on either side of one
 _SENTENCE_END = re.compile(r"[.!?。！？\n]")
 Method = Callable[..., list[Any]]
 """(data, training examples, test examples) ↦ answers; those of `WEIGHTED` take `weights` of labels, too."""
@@ -46,7 +50,7 @@ class Compares(Protocol):
     def class_weights(self) -> Literal["balanced"] | Mapping[str, float] | None: ...
 
 
-def cells(job: Compares, seed: int, data: Labelled, read: Read | None = None) -> list[dict[str, Any]]:
+def cells(job: Compares, seed: int, data: Labelled, read: FileReader | None = None) -> list[dict[str, Any]]:
     """Scores of the baselines on the same draws. read: what makes arrays of examples that are files."""
     test = some(data.splits[data.reported], job.test_rows, seed)
     methods = methods_of(data, read)
@@ -78,8 +82,8 @@ def majority(data: Labelled, train: Sequence[Example], test: Sequence[Example]) 
     """Always the most frequent label, or number of a choice."""
     if data.head == "choice":
         return [_commonest(example.label for example in train)] * len(test)
-    commonest = _commonest(tag for example in train for tag in example.tags or (example.label,))
-    return [commonest if data.head == "class" else [commonest] * len(example.words) for example in test]
+    commonest = _commonest(tag for example in train for tag in example.tags or (example.label,) if tag != UNKNOWN)
+    return [commonest if data.head == "class" else [commonest] * len(example.tags) for example in test]
 
 
 def _commonest(numbers: Iterable[int]) -> int:
@@ -152,16 +156,24 @@ def mean(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> l
     return [statistics.fmean(example.score or 0.0 for example in train)] * len(test)
 
 
-def methods_of(data: Labelled, read: Read | None) -> dict[str, Method]:
+def methods_of(data: Labelled, read: FileReader | None) -> dict[str, Method]:
     """The methods for a task by name. read: what makes arrays of examples that are files; each is read once."""
     return METHODS[data.task] if read is None else _methods_of_files(data.task, read)
 
 
-def _methods_of_files(task: Task, read: Read) -> dict[str, Method]:
-    vector = functools.cache(lambda example: _moments(array_of(example, read)))
+def _methods_of_files(task: Task, read: FileReader) -> dict[str, Method]:
+    if task == "tagging":
+        return {"majority": majority, "statistics": functools.partial(_of_positions, read)}
+    if task == "question-answering":
+        return {"no-answer": no_answer, "nearest-statistics": functools.partial(_nearest_span, read)}
+    vectors = functools.cache(
+        lambda example: np.stack([_moments(array_of(example, read, number)) for number in range(len(example.files))])
+    )
 
     def of_examples(examples: Sequence[Example]) -> np.ndarray:
-        return np.stack([vector(example) for example in examples])
+        """Vectors of the files of each example, and of two also how they differ."""
+        of_files = [vectors(example) for example in examples]
+        return np.stack([np.concatenate([*each, *abs(each[1:] - each[0])]) for each in of_files])
 
     def statistics_of(
         data: Labelled, train: Sequence[Example], test: Sequence[Example], weights: np.ndarray | None = None
@@ -179,8 +191,79 @@ def _methods_of_files(task: Task, read: Read) -> dict[str, Method]:
         fitted = make_pipeline(StandardScaler(), model).fit(of_examples(train), truth)
         return fitted.predict(of_examples(test)).tolist()
 
+    def nearest_statistics(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+        """The choice whose means and standard deviations of bands are nearest, in their spread over training."""
+        spread = np.concatenate([vectors(example) for example in train]).std(0) + 1e-9
+        scaled = [vectors(example) / spread for example in test]
+        return [int(np.linalg.norm(each[1:] - each[0], axis=1).argmin()) for each in scaled]
+
+    if task == "choice":
+        return {"majority": majority, "nearest-statistics": nearest_statistics}
     simple: dict[Task, Method] = {"classification": majority, "regression": mean}
     return {simple[task].__name__: simple[task], "statistics": statistics_of}
+
+
+def _of_positions(
+    read: FileReader,
+    data: Labelled,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    weights: np.ndarray | None = None,
+) -> list[Any]:
+    """Logistic regression on each frame's bands, and their means and standard deviations around it. weights: of labels.
+
+    Of training about `_MOST_FRAMES` frames at most are learned, evenly taken. Labels are smoothed as those of networks.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    frames, labels = [], []
+    step = -(-sum(len(example.tags) for example in train) // _MOST_FRAMES)
+    for example in train:
+        array = array_of(example, read)
+        tags = segments.tags_at(example, read.times(len(array)))
+        learned = np.flatnonzero(tags != UNKNOWN)[::step]
+        frames.append(_around(array)[learned])
+        labels.append(tags[learned])
+    truth = np.concatenate(labels)
+    if len(np.unique(truth)) < 2:
+        return majority(data, train, test)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight=_by_label(weights)))
+    model.fit(np.concatenate(frames), truth)
+
+    def shares_of(example: Example) -> np.ndarray:
+        """Probabilities of all labels at each position."""
+        array = array_of(example, read)
+        nearest = segments.nearest_to(example, read.times(len(array)))
+        shares = np.zeros((len(nearest), len(data.labels)))
+        shares[:, model.classes_] = model.predict_proba(_around(array))[nearest]
+        return shares
+
+    width, validation = 1, data.splits["validation"]
+    if data.reported != "validation":
+        width = segments.best_smoothing(data.labels, data.outside, validation, [*map(shares_of, validation)])
+    return [segments.smoothed(shares_of(example), width).argmax(-1).tolist() for example in test]
+
+
+def _nearest_span(read: FileReader, data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> list[Any]:
+    """The stretch as long as the question whose means of bands are nearest to its own; nothing is learned."""
+    answers = []
+    for example in test:
+        context, question = array_of(example, read, 0), array_of(example, read, 1)
+        length = min(len(question), len(context))
+        means = np.lib.stride_tricks.sliding_window_view(context, length, 0).mean(-1)
+        first = int(np.linalg.norm(means - question.mean(0), axis=-1).argmin())
+        edges = spans.edges(read.times(len(context)), example.seconds)
+        answers.append(as_span(edges[first, 0], edges[first + length - 1, 1]))
+    return answers
+
+
+def _around(array: np.ndarray) -> np.ndarray:
+    """[L, 3 · width]: each position of an array [L, width], with means and standard deviations of it and the `_AROUND`
+    on either side."""
+    means, squares = (segments.smoothed(array.astype(np.float64) ** power, 2 * _AROUND + 1) for power in (1, 2))
+    return np.concatenate([array, means, np.sqrt(np.maximum(squares - means**2, 0))], axis=-1, dtype=np.float32)
 
 
 def _moments(array: np.ndarray) -> np.ndarray:

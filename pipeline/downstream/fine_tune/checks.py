@@ -33,14 +33,17 @@ BASELINES: dict[Task, tuple[str, ...]] = {
 }
 BASELINES_OF_FILES: dict[Task, tuple[str, ...]] = {
     "classification": ("majority", "statistics"),
+    "tagging": ("majority", "statistics"),
     "regression": ("mean", "statistics"),
+    "choice": ("majority", "nearest-statistics"),
+    "question-answering": ("no-answer", "nearest-statistics"),
 }
 """Those of tasks whose rows are files, such as recordings."""
 WEIGHTED = ("tfidf", "window", "statistics")
 """Baselines that learn by a loss, in which labels have the weights of `class_weights` as in that of networks."""
 HAS: dict[Task, str] = {
     "classification": "a label for each row",
-    "tagging": "a tag for each word",
+    "tagging": "tags of words or segments",
     "regression": "a number for each row",
     "choice": "choices in each row",
     "question-answering": "answers in contexts",
@@ -104,9 +107,9 @@ def findings(data: Labelled) -> Findings:
     wrong += [f"has no rows of {split}" for split in ("train", "validation") if not data.splits[split]]
     rows = {split: len(examples) for split, examples in data.splits.items()}
     problems = (*wrong, *checks.problems(data))
-    examples = [example for split in data.splits.values() for example in split if example.file]
+    examples = [example for split in data.splits.values() for example in split if example.files]
     contents = digest([example.digest for example in examples]) if examples else ""
-    files = tuple((example.file, _state(Path(example.file))) for example in examples)
+    files = tuple((file, _state(Path(file))) for example in examples for file in example.files)
     said = tuple(checks.remarks(data))
     scored = {} if wrong else {split: unscorable(data, data.splits[split]) for split in ("validation", data.reported)}
     reasons = {split: why.rstrip(".") for split, why in scored.items() if why}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from data_prep.labelled.examples import Example, Labelled
+from data_prep.labelled.segments import UNKNOWN
 from data_prep.rng import key
 from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.order import permute
@@ -64,7 +65,8 @@ def label_weights(
         return np.array([asked.get(label, 1.0) for label in data.labels])
     from sklearn.utils.class_weight import compute_class_weight
 
-    targets = np.array([label for example in examples for label in example.tags or (example.label,)])
+    labels = (label for example in examples for label in example.tags or (example.label,))
+    targets = np.array([label for label in labels if label != UNKNOWN])
     weights, occurring = np.ones(len(data.labels)), np.unique(targets)
     weights[occurring] = compute_class_weight("balanced", classes=occurring, y=targets)
     return weights

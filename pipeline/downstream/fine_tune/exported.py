@@ -66,9 +66,13 @@ class FineTuned:
     def lines(self, examples: Sequence[Example], predicted: Predicted) -> list[dict[str, Any]]:
         """What is told of each example: `predicted` and `score`; of questions about contexts also `start`, the first
         character of the answer in its context, and `n_best`, the best answers with the same keys. Where there is no
-        answer, `start` is None."""
-        answers = [answer_as_written(self.shape, *each) for each in zip(examples, predicted.answers, strict=True)]
-        lines = [{"predicted": answer, "score": score} for answer, score in zip(answers, predicted.scores, strict=True)]
+        answer, `start` is None. Of recordings' segments, `segments` has their times (`heads.segments.told`)."""
+        head, answered = module_of(self.shape), zip(examples, predicted.answers, strict=True)
+        if hasattr(head, "told"):
+            told = [head.told(self.shape, *each) for each in answered]
+        else:
+            told = [{"predicted": answer_as_written(self.shape, *each)} for each in answered]
+        lines = [{**line, "score": score} for line, score in zip(told, predicted.scores, strict=True)]
         for line, spans in zip(lines, predicted.n_best, strict=False):
             line["start"] = next((span.start for span in spans if span.text == line["predicted"]), None)
             line["n_best"] = [span._asdict() for span in spans]

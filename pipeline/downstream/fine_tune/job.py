@@ -17,8 +17,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from data_prep.errors import UserError, choices
 from data_prep.kinds import kinds_of_files
-from data_prep.labelled.examples import TEXT
+from data_prep.labelled.examples import TASKS, TEXT
 from data_prep.labelled.files import LabelledConfig, load
+from data_prep.labelled.task import FILE_HEADS
 from data_prep.settings import changed_default, identity
 from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
@@ -45,7 +46,8 @@ READS = ("pretrained", "corpus")
 OPTIONAL = ("corpus",)  # which some registered data are derived from
 WRITTEN = "text-to-text"  # the task whose answers are texts
 _LABELLED = ("classification", "tagging")  # tasks whose network has a score for each label
-_OF_FILES = ("classification", "regression")  # tasks whose rows may be files, such as recordings
+_OF_FILES = tuple(TASKS[head] for head in FILE_HEADS)  # tasks whose rows may be files, such as recordings
+_OF_POSITIONS = ("tagging", "question-answering")  # tasks whose networks pool no vectors
 _ATTRIBUTED = ("classification", "regression", "choice")  # tasks with one answer to a row
 _LEAST = {"tagging": 3, "question-answering": 6}  # of tasks with windows: a window's tokens that are not of its overlap
 _ADDED = (
@@ -58,8 +60,8 @@ class Config(JobConfig):
     """Fine-tuning, compared with baselines."""
 
     task: Literal["classification", "tagging", "regression", "choice", "question-answering", "text-to-text"]
-    """A label for a row, or for each of its words; a number; one of the row's own choices; a part of its context; or a
-    text, as which labels, numbers and answers may be written, too."""
+    """A label for a row, or for each of its words or each part of a recording; a number; one of the row's own
+    choices; a part of its context; or a text, as which labels, numbers and answers may be written, too."""
     data: LabelledConfig
     """The labelled examples."""
     labels: list[int | None] = Field(min_length=1)
@@ -84,13 +86,13 @@ class Config(JobConfig):
     """Feature of a row: the output at its first token, [CLS]; its mean over all tokens; or the output at its last
     token, [EOS], where alone a decoder has seen all of a row."""
     window_overlap: int | None = Field(default=None, ge=0)
-    """Tokens that two windows have in common, of sentences (tagging) and contexts (question-answering) that are longer
-    than a row; null: a third of `length`."""
+    """Tokens or frames that two windows have in common, of sentences and recordings (tagging) and contexts
+    (question-answering) that are longer than a row; null: a third of `length`."""
     max_question: int = Field(default=64, ge=1)
-    """Most tokens of a question about a context, which is cut and counted where it is longer, or leaves a context no
-    room beside `window_overlap`."""
+    """Most tokens or frames of a question about a context, which is cut and counted where it is longer, or leaves a
+    context no room beside `window_overlap`."""
     max_answer: int = Field(default=30, ge=1)
-    """Most tokens of an answer, or of a text that is written, its end included."""
+    """Most tokens or frames of an answer, or tokens of a text that is written, its end included."""
     lrs: list[float] = Field(min_length=1)
     """Peak learning rates tried from pretrained weights."""
     scratch_lrs: list[float] = Field(default_factory=list)
@@ -187,10 +189,10 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 def _file_problems(kind: str, job: Config) -> Iterator[Problem]:
     """Settings of jobs on texts that a job on files, such as recordings, does not have."""
     if job.task not in _OF_FILES:
-        yield ".task", f"{job.task} is of text, and data.kind is {kind}; it has {' and '.join(_OF_FILES)}"
+        yield ".task", f"{job.task} is of text, and data.kind is {kind}; it has {', '.join(_OF_FILES)}"
     if not job.data.is_task:
         yield ".data", f"of kind {kind} rows are told by a task file; set it to {{task: …}}"
-    if job.pooling != "mean":
+    if job.pooling != "mean" and job.task not in _OF_POSITIONS:
         yield ".pooling", f"{job.pooling} is of tokens, and data.kind is {kind}; set it to mean"
     if job.attributions:
         yield ".attributions", f"are of words, and data.kind is {kind}; leave them out"

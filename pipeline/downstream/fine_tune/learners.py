@@ -42,8 +42,10 @@ def learner_of(
     """The objective that trains what `open_source` opened. frozen, weights, layer_decay: see `FineTuning`."""
     if shape.written:
         return Writing(source, layout.max_answer)
-    outputs = module_of(shape).outputs(shape)
-    return FineTuning(source, shape.head, outputs, pooling, weights=weights, frozen=frozen, layer_decay=layer_decay)
+    outputs, paired = module_of(shape).outputs(shape), shape.paired
+    return FineTuning(
+        source, shape.head, outputs, pooling, weights=weights, frozen=frozen, layer_decay=layer_decay, paired=paired
+    )
 
 
 def num_weights(network: nn.Module) -> tuple[int, int]:

@@ -22,7 +22,8 @@ TAG_F1 = "F1"
 
 def names_of(data: Labelled) -> tuple[str, ...]:
     """Names of metrics; the first counts. Of tags with an outside class that mark no chunks, F1 over the others."""
-    if data.head == "tags" and OUTSIDE in data.labels and not (data.metrics or data.scheme):
+    is_of_words = data.head == "tags" and not data.is_of_segments
+    if is_of_words and OUTSIDE in data.labels and not (data.metrics or data.scheme):
         return (TAG_F1,)
     return labelled_scores.metrics_of(data)
 

@@ -432,6 +432,8 @@ class Trials:
         no_answer = [logistic(odds) for odds in predicted.null_odds] or no_answer
         probabilities = no_answer if self.shape.unanswerable else None
         answers = [named_as(self.shape, answer) for answer in predicted.answers]
+        if self.data.is_of_segments:
+            answers = [line["segments"] for line in model.lines(examples, predicted)]
         files = submission.write(self.job.name, task, examples, answers, folder, bounds, probabilities)
         return files, said(predicted.counted)
 

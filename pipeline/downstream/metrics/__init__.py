@@ -6,7 +6,7 @@
 
     class, choice   one label per row; None for a prediction that is not a label
     score           one number per row
-    tags            a sequence of tags per row (sentence)
+    tags            a sequence of tags per row (sentence, or recording); true ones of None are not known, and not scored
     answer          per row (question) the accepted answers, and the predicted one: "" for “no answer”, None if missing
     text            per row the reference texts, and the generated text
 """
@@ -41,13 +41,15 @@ _ROOM = "pipeline.downstream.metrics"
 METRICS = {
     "accuracy": MetricEntry(f"{_ROOM}.labels", "accuracy", ("class", "choice", "tags"), of_labels=True),
     "f1": MetricEntry(f"{_ROOM}.labels", "f1", ("class",), of_labels=True),
-    "macro-f1": MetricEntry(f"{_ROOM}.labels", "macro_f1", ("class", "choice"), of_labels=True),
+    "macro-f1": MetricEntry(f"{_ROOM}.labels", "macro_f1", ("class", "choice", "tags"), of_labels=True),
     "matthews": MetricEntry(f"{_ROOM}.labels", "matthews", ("class",), of_labels=True),
     "pearson": MetricEntry(f"{_ROOM}.correlations", "pearson", ("score",)),
     "spearman": MetricEntry(f"{_ROOM}.correlations", "spearman", ("score",)),
     "entity-f1": MetricEntry(f"{_ROOM}.entities", "entity_f1", ("tags",)),
+    "segment-f1": MetricEntry(f"{_ROOM}.segments", "segment_f1", ("tags",), of_labels=True),
     "squad": MetricEntry(f"{_ROOM}.squad", "squad", ("answer",)),
     "squad-v2": MetricEntry(f"{_ROOM}.squad", "squad_v2", ("answer",)),
+    "span-f1": MetricEntry(f"{_ROOM}.spans", "span_f1", ("answer",)),
     "cmrc": MetricEntry(
         f"{_ROOM}.chinese_answers",
         "cmrc",

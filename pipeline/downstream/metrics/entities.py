@@ -74,7 +74,8 @@ def _pairs(truth: Tags, predicted: Tags) -> Iterator[tuple[set[Entity], set[Enti
             raise ValueError(
                 f"sentence {row} has {len(tags)} words and {len(guesses)} predicted tags; expected one each"
             )
-        yield entities(tags), entities(guesses)
+        known = [(tag, guess) for tag, guess in zip(tags, guesses, strict=True) if tag is not None]
+        yield entities([tag for tag, _ in known]), entities([guess for _, guess in known])
 
 
 def _counts(truth: set[Entity], predicted: set[Entity]) -> tuple[int, int, int]:

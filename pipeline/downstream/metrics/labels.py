@@ -1,7 +1,8 @@
 """Metrics of labels: accuracy, F1, Matthews correlation.
 
-truth, predicted: one label per row; for accuracy also a sequence of labels per row, whose words are counted. A
-prediction of None is not a label: it is always wrong, and with two labels it counts as the wrong one. labels: all
+truth, predicted: one label per row; for accuracy and macro-F1 also a sequence of labels per row, whose words are
+counted, but for those whose true label is None: it is not known. Otherwise a prediction of None is not a label: it is
+always wrong, and with two labels it counts as the wrong one. labels: all
 labels in the task's order; by default those that occur. With constant predictions Matthews is 0, and so is the F1 of a
 label that is never predicted, as in scikit-learn, against which all of these are tested.
 """
@@ -17,14 +18,12 @@ from pipeline.downstream.metrics.measured import Column, Measured, Values, check
 def accuracy(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
     """The share of correct rows, or of correct words over all rows."""
     check_rows(truth, predicted)
-    in_words = isinstance(truth[0], list | tuple)
+    in_words = _in_words(truth)
     if in_words:
-        lengths = np.array([(len(row), len(guesses)) for row, guesses in zip(truth, predicted, strict=True)])
-        if (uneven := np.flatnonzero(lengths[:, 0] != lengths[:, 1])).size:
-            words, tags = lengths[uneven[0]]
-            raise ValueError(f"row {uneven[0]} has {words} words and {tags} predicted tags; expected one each")
+        _check_words(truth, predicted)
         num_right = [sum(a == b for a, b in zip(*pair, strict=True)) for pair in zip(truth, predicted, strict=True)]
-        parts = np.stack([np.array(num_right), lengths[:, 0]], axis=-1)
+        num_known = [len(row) - row.count(None) for row in truth]
+        parts = np.stack([np.array(num_right), np.array(num_known)], axis=-1)
     else:
         right, _, _ = _counted(truth, predicted, labels)
         parts = np.stack([right, np.ones(len(right))], axis=-1)
@@ -46,9 +45,8 @@ def f1(truth: Column, predicted: Column, labels: Column | None = None) -> Measur
 
 def macro_f1(truth: Column, predicted: Column, labels: Column | None = None) -> Measured:
     """The unweighted mean of the F1 of all labels that occur in truth or predictions."""
-    right, is_true, is_predicted = _counted(truth, predicted, labels)
-    num_labels = is_true.shape[1]
-    parts = np.concatenate([right[:, None] * is_true, is_predicted[:, :num_labels], is_true], axis=-1)
+    check_rows(truth, predicted)
+    parts = _parts_of_words(truth, predicted) if _in_words(truth) else _parts(*_counted(truth, predicted, labels))
 
     def value(sums: np.ndarray) -> Values:
         hits, predictions, truths = np.split(sums, 3, axis=-1)
@@ -71,6 +69,40 @@ def matthews(truth: Column, predicted: Column, labels: Column | None = None) -> 
         return {"matthews": percent(covariance, np.sqrt(np.maximum(spread, 0)))}
 
     return of_sums(np.concatenate([right[:, None], is_true, is_predicted], axis=-1), value)
+
+
+def _parts(right: np.ndarray, is_true: np.ndarray, is_predicted: np.ndarray) -> np.ndarray:
+    """[N, 3 · labels]: of each label whether a row has it and is right, is predicted to have it, has it."""
+    num_labels = is_true.shape[1]
+    return np.concatenate([right[:, None] * is_true, is_predicted[:, :num_labels], is_true], axis=-1)
+
+
+def _parts_of_words(truth: Column, predicted: Column) -> np.ndarray:
+    """[rows, 3 · labels]: the sums of `_parts` over each row's words."""
+    _check_words(truth, predicted)
+    known = [
+        [(true, tag) for true, tag in zip(*pair, strict=True) if true is not None]
+        for pair in zip(truth, predicted, strict=True)
+    ]
+    labels = sorted({tag for pairs in known for pair in pairs for tag in pair})
+    number = {label: place for place, label in enumerate(labels)}
+    parts = np.zeros((len(known), 3, len(number)))
+    for row, pairs in enumerate(known):
+        true, said = np.array([[number[tag] for tag in pair] for pair in pairs], np.int64).reshape(-1, 2).T
+        for part, counted in enumerate((true[true == said], said, true)):
+            parts[row, part] = np.bincount(counted, minlength=len(number))
+    return parts.reshape(len(known), -1)
+
+
+def _in_words(truth: Column) -> bool:
+    return isinstance(truth[0], list | tuple)
+
+
+def _check_words(truth: Column, predicted: Column) -> None:
+    """ValueError unless each row has a prediction for each word."""
+    for row, (words, tags) in enumerate(zip(truth, predicted, strict=True)):
+        if len(words) != len(tags):
+            raise ValueError(f"row {row} has {len(words)} words and {len(tags)} predicted tags; expected one each")
 
 
 def _counted(truth: Column, predicted: Column, labels: Column | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

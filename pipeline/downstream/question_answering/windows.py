@@ -147,6 +147,21 @@ def is_counted(windows: Windows, contexts: Ragged, max_answer: int) -> Ragged:
     return flat
 
 
+def asked_once(windows: Windows, contexts: Ragged, wanted: np.ndarray) -> tuple[Ragged, np.ndarray]:
+    """Where each wanted token is asked about: in the one window with the most context around it (`is_counted`).
+
+    wanted: [N] bool, of the tokens of all contexts. Returns positions in the windows' rows, and of each the number of
+    its token.
+    """
+    token = Ragged.from_lengths(
+        ranges(contexts.offsets[:-1][windows.example] + windows.first, windows.size), windows.size
+    )
+    asked = is_counted(windows, contexts, 1).values & wanted[token.values]
+    position = token.positions() + np.repeat(windows.context_at, windows.size)
+    lengths = np.bincount(token.row_index()[asked], minlength=len(windows))
+    return Ragged.from_lengths(position[asked], lengths), token.values[asked]
+
+
 def ranges(begins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """The concatenated ranges begin … begin + size − 1."""
     offsets = offsets_of(sizes)

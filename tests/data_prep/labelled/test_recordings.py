@@ -32,7 +32,7 @@ def clips(tmp_path: Path) -> Path:
 
 
 def files(examples: list[Example], folder: Path) -> list[str]:
-    return [str(Path(example.file).relative_to(folder)) for example in examples]
+    return [str(Path(example.files[0]).relative_to(folder)) for example in examples]
 
 
 def test_a_column_has_paths_that_begin_at_its_file(clips: Path, load: Load) -> None:
@@ -97,7 +97,7 @@ def test_copies_stay_together_where_rows_are_held_out(tmp_path: Path, load: Load
         (tmp_path / "b" / f"{number}.wav").parent.mkdir(exist_ok=True)
         (tmp_path / "b" / f"{number}.wav").write_bytes((tmp_path / "a" / f"{number}.wav").read_bytes())
     data = load({}, kind="sound", layout="files", train="*/*.wav", split={"validation": 0.3, "test": 0.3})
-    numbers = {split: {Path(row.file).name for row in rows} for split, rows in data.splits.items()}
+    numbers = {split: {Path(row.files[0]).name for row in rows} for split, rows in data.splits.items()}
     assert sum(map(len, numbers.values())) == 20 == len(set.union(*numbers.values()))
     assert all(numbers[split] for split in ("train", "validation", "test"))
 
@@ -125,8 +125,15 @@ def test_what_is_no_recording_is_named(clips: Path, load: Load, path: str, messa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"head": "tags"}, r"head tags is of kind text, and kind is sound; set it to class or score"),
-        ({"inputs": ["a", "b"]}, "inputs: of kind sound a row is one file; name the column with its path alone"),
+        ({"head": "text"}, r"head text is of kind text, and kind is sound; set it to one of class, score, tags"),
+        ({"layout": "squad"}, "layout squad is of kind text, and kind is sound; write a table of paths"),
+        (
+            {"inputs": ["a", "b"], "head": "tags"},
+            "inputs: of kind sound and head tags a row has one file; name the column",
+        ),
+        ({"validation": {"path": "dev.tsv", "inputs": "a"}, "test": {"path": "b", "inputs": ["a", "b"]}}, "as many fi"),
+        ({"inputs": ["a", "b"], "layout": "files"}, "layout files has one file in a row; name the others in a table"),
+        ({"inputs": ["a", "b"], "optional": ["b"]}, "optional is of kind text, and kind is sound; leave it out"),
         ({"prompt": "{a}"}, "prompt is of kind text, and kind is sound; leave it out"),
         ({"choices": {"a": "x", "b": "y"}}, "choices is of kind text, and kind is sound"),
         ({"kind": "sounds"}, r"kind: .*text, sound; did you mean sound"),
@@ -150,6 +157,26 @@ def test_a_network_of_another_kind_is_refused_in_one_sentence(clips: Path, load:
     (clips / "rows.jsonl").write_text('{"text": "a", "label": "b"}\n')
     with pytest.raises(UserError, match=r"rows.jsonl: its rows are of kind text, and the network reads sound"):
         load_data(LabelledConfig(path=str(clips / "rows.jsonl")), clips, kind="sound")
+
+
+def test_rows_may_have_two_recordings_or_choices_of_them(clips: Path, load: Load) -> None:
+    pairs = "a\tb\tsame\nlow/0.wav\tlow/1.wav\tyes\nlow/0.wav\thigh/2.wav\tno\nhigh/3.wav\tlow/1.wav\tyes\n"
+    data = load({"dev.tsv": pairs}, kind="sound", inputs=["a", "b"], label="same", validation="dev.tsv")
+    first, second, third = data.splits["validation"]
+    names = [[str(Path(file).relative_to(clips)) for file in row.files] for row in (first, second)]
+    assert names == [["low/0.wav", "low/1.wav"], ["low/0.wav", "high/2.wav"]]
+    assert (first.text, first.text_pair, first.label) == ("low/0.wav", "low/1.wav", 1)
+    assert first.digest == third.digest != second.digest  # the third is a copy of the first
+    rows = [{"a": "low/0.wav", "of": ["high/2.wav", "low/1.wav"], "right": "low/1.wav"}]
+    asked: dict[str, Any] = {"kind": "sound", "inputs": "a", "label": "right", "choices": "of"}
+    (row,) = load({"dev.jsonl": rows}, validation="dev.jsonl", **asked).splits["validation"]
+    assert row.choices == ("high/2.wav", "low/1.wav") and row.label == 1
+    assert [Path(file).name for file in row.files] == ["0.wav", "2.wav", "1.wav"]
+    with pytest.raises(UserError, match=r"dev.jsonl line 1: 9.wav is not there; give the path of a recording"):
+        load({"dev.jsonl": [{**rows[0], "of": ["low/1.wav", "9.wav"]}]}, validation="dev.jsonl", **asked)
+    for settings in ({"inputs": ["a", "b"]}, {"inputs": ["a"], "choices": "of"}):
+        with pytest.raises(UserError, match=r"2.wav: rows have several recordings, and it is one; give a table of th"):
+            laid_out(task_of({"kind": "sound", **settings}, "predict"), clips / "high" / "2.wav", None, Reading())
 
 
 @pytest.mark.parametrize("learned", [{"inputs": ["path"]}, {"layout": "files"}])

@@ -189,13 +189,30 @@ def test_a_file_is_read_as_the_rows_of_shards_were(
         read(root / "no.wav")
 
 
+def test_frames_have_the_time_of_their_middle(tmp_path: Path) -> None:
+    """A click is loudest in the frame whose middle is nearest to it."""
+    config = FramesConfig(bands=8, window_ms=40)
+    Scale.fit([frames(tone(0.2), RATE, config)], RATE, config).save(tmp_path)
+    read = kind_of("sound").file_reader(tmp_path)
+    for rate in (RATE, 2 * RATE):
+        for seconds in (0.1, 0.25, 0.43):
+            click = np.zeros(rate // 2)
+            click[round(seconds * rate)] = 0.9
+            (tmp_path / "click.wav").write_bytes(wav(click, rate))
+            loudness = read(tmp_path / "click.wav").mean(1)
+            times = read.times(len(loudness))
+            assert len(times) == 47 and abs(times[loudness.argmax()] - seconds) <= 0.0051
+    facts = kind_of("sound").file_facts(tmp_path / "click.wav")
+    assert facts.seconds == 0.5
+
+
 def test_the_contents_of_a_file_do_not_depend_on_its_format(tmp_path: Path) -> None:
     kind = kind_of("sound")
     (tmp_path / "a.wav").write_bytes(wav(tone(0.1)))
     soundfile.write(tmp_path / "a.flac", np.rint(tone(0.1) * 32767).astype(np.int16), RATE, format="FLAC")
     (tmp_path / "b.wav").write_bytes(wav(tone(0.1, 500)))
     (tmp_path / "cut.wav").write_bytes(wav(tone(0.1))[:-10])
-    same, other, different = (kind.digest_of(tmp_path / name) for name in ("a.wav", "a.flac", "b.wav"))
+    same, other, different = (kind.file_facts(tmp_path / name).digest for name in ("a.wav", "a.flac", "b.wav"))
     assert same == other != different
     with pytest.raises(UnfitError, match=r"cut.wav is no recording that can be used \(truncated\)"):
-        kind.digest_of(tmp_path / "cut.wav")
+        kind.file_facts(tmp_path / "cut.wav")

@@ -302,9 +302,9 @@ CHANGES = [
     ),
     Change(
         "words that stand in two windows are asked twice",
-        "pipeline/downstream/fine_tune/heads/words.py",
-        "asked = is_counted(windows, ids, 1).values & is_first[places]",
-        "asked = is_first[places]",
+        "pipeline/downstream/question_answering/windows.py",
+        "asked = is_counted(windows, contexts, 1).values & wanted[token.values]",
+        "asked = wanted[token.values]",
         (f"{JOBS}/fine_tune/test_heads.py::test_every_word_of_a_long_sentence_is_asked_once",),
     ),
 ]

@@ -313,6 +313,44 @@ def test_every_head_learns_from_frames_of_sound(
         assert not torch.equal(built.network.state_dict()[name], weights[name]), name
 
 
+def parts_of_frames(numbers: list[int]) -> Rows:
+    """Three rows of so many parts each, of 3 to 6 frames."""
+    random = np.random.default_rng(0)
+    lengths = [random.integers(3, 7, number) for number in numbers]
+    values = random.normal(size=(sum(map(sum, lengths)), BANDS)).astype(np.float32)
+    return {
+        "input": Ragged.from_lengths(values, [sum(each) for each in lengths]),
+        "part": Ragged.from_rows(lengths, np.int64),
+        "label": np.array([1, 0, 1]),
+        "value": np.array([0.5, -1.0, 2.0]),
+    }
+
+
+@pytest.mark.parametrize(("head", "numbers"), [("class", [2, 2, 2]), ("score", [2, 2, 2]), ("choice", [3, 4, 3])])
+def test_parts_that_are_read_one_by_one_are_compared(of_frames: TaskEncoder, head: Any, numbers: list[int]) -> None:
+    torch.manual_seed(0)
+    everything = parts_of_frames(numbers)
+    built = FineTuning(of_frames.copied(), head, 2, "mean", dropout=0.0, paired=True)
+    made = built.scores(everything)
+    assert made.lengths.tolist() == ([1, 1, 1] if head != "choice" else [2, 3, 2])
+    frames, lengths = ragged(everything, "input"), ragged(everything, "part")
+    by_hand = []
+    for row in range(3):
+        parts = Ragged.from_lengths(frames.row(row), lengths.row(row))
+        vectors = [_mean_vector(built, parts.row(number)) for number in range(len(parts))]
+        pairs = [torch.cat([vectors[0], v, (vectors[0] - v).abs(), vectors[0] * v]) for v in vectors[1:]]
+        by_hand += [built.network.classifier(pair).detach().numpy() for pair in pairs]
+    np.testing.assert_allclose(made.values, np.stack(by_hand), atol=1e-5)
+    before, after = learned(built, everything, 60)
+    assert math.isfinite(before) and after < 0.5 * before
+
+
+def _mean_vector(built: FineTuning, frames: np.ndarray) -> torch.Tensor:
+    with torch.no_grad():
+        inputs = {"frames": torch.from_numpy(frames)[None], "attention_mask": torch.ones(1, len(frames)).long()}
+        return built.network.encoder(**inputs).last_hidden_state[0].mean(0)
+
+
 def test_an_encoder_of_frames_has_layers_and_a_shape_to_draw(of_frames: TaskEncoder) -> None:
     shares = FineTuning(of_frames.copied(), "class", 2, layer_decay=0.5).network.rate_shares
     assert shares["encoder.network.project.weight"] < 1

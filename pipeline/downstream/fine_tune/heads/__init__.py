@@ -8,9 +8,11 @@
     encode       (shape, examples, what `tokenizer_of` gives, layout) ↦ `Encoded`
     predicted    (shape, `Encoded`, scores) ↦ `Predicted`
     fitted       (shape, `Encoded`, scores) ↦ the shape with what validation rows choose; of heads where they choose
+    told         (shape, example, answer) ↦ what is told of an answer, by name; of heads whose answers are not told as
+                 they are
 
-and imports no torch. A network that writes has one module for all heads: what it scores are the ids that it wrote. So
-have examples that are files, whatever their kind.
+and imports no torch. A network that writes has one module for all heads: what it scores are the ids that it wrote.
+`OF_FILES` names the modules of examples that are files, whatever their kind.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from data_prep.kinds import kind_of
 from data_prep.labelled.examples import TEXT, Example, Head, Labelled
 from data_prep.labelled.text_to_text import step_of, unreadable_score
 from data_prep.opening.files import read_json
-from data_prep.shards.rows import Rows, num_rows, take
+from data_prep.shards.rows import Ragged, Rows, num_rows, ragged, take
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import ends_of, roles_of, specials_of
 from pipeline.downstream.counted import Counted, said, summed
@@ -44,6 +46,14 @@ HEADS: dict[Head, str] = {
     "text": f"{_ROOM}.texts",
 }
 
+OF_FILES: dict[Head, str] = {
+    "class": f"{_ROOM}.arrays",
+    "score": f"{_ROOM}.arrays",
+    "tags": f"{_ROOM}.segments",
+    "choice": f"{_ROOM}.array_choices",
+    "answer": f"{_ROOM}.spans",
+}
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -51,7 +61,9 @@ class Shape:
     unanswerable: whether some question of training has no answer. written: whether answers are written as texts.
     threshold: “no answer” is said where its score is above that of the best answer by more than this. prompt: how a
     network that writes is given a `question` about a `context`; empty: as T5 was. kind: of data in examples. step: in
-    which scores are written. unreadable: the score of a written text that is no number."""
+    which scores are written. unreadable: the score of a written text that is no number. outside: the label of what is
+    in no segment; empty: there is none. smoothing: positions over which the probabilities of labels are averaged.
+    paired: whether examples are of several files that are read one by one, the first compared with the others."""
 
     head: Head
     labels: tuple[str, ...] = ()
@@ -63,6 +75,9 @@ class Shape:
     kind: str = TEXT
     step: float = 0.2
     unreadable: float = -1.0
+    outside: str = ""
+    smoothing: int = 1
+    paired: bool = False
 
 
 def shape_of(
@@ -87,6 +102,8 @@ def shape_of(
         written or data.head == "text",
         prompt=prompt,
         kind=data.kind,
+        outside=data.outside,
+        paired=data.head != "answer" and any(len(example.files) > 1 for example in data.splits["train"]),
     )
     if not (shape.written and data.head == "score"):
         return shape
@@ -109,7 +126,7 @@ class Layout:
 @dataclass(frozen=True)
 class Encoded:
     """Rows of examples. counted: what of them is in no row. more: what `predicted` needs besides. teaches: which rows
-    can be learned from, [rows] bool; None: all."""
+    can be learned from, [rows] bool; None: all. Of `target_ids`, those below 0 are not known."""
 
     rows: Rows
     examples: Sequence[Example]
@@ -127,10 +144,19 @@ class Encoded:
 
     def learnable(self) -> Rows:
         """The rows that can be learned from."""
-        return self.rows if self.teaches is None else self.take(np.flatnonzero(self.teaches))
+        return _with_known_targets(self.rows if self.teaches is None else self.take(np.flatnonzero(self.teaches)))
 
     def take(self, index: np.ndarray) -> Rows:
         return take(self.rows, index)
+
+
+def _with_known_targets(rows: Rows) -> Rows:
+    if "target_ids" not in rows or (is_known := ragged(rows, "target_ids").values >= 0).all():
+        return rows
+    columns = {name: ragged(rows, name) for name in ("target_positions", "target_ids")}
+    lengths = np.bincount(columns["target_ids"].row_index()[is_known], minlength=num_rows(rows))
+    known = {name: Ragged.from_lengths(column.values[is_known], lengths) for name, column in columns.items()}
+    return rows | known
 
 
 class Span(NamedTuple):
@@ -175,7 +201,7 @@ def joined(parts: Iterable[Predicted]) -> Predicted:
 def module_of(shape: Shape) -> Any:
     """The module for a shape's answers."""
     if shape.kind != TEXT:
-        return import_module(f"{_ROOM}.arrays")
+        return import_module(OF_FILES[shape.head])
     return import_module(HEADS["text" if shape.written else shape.head])
 
 

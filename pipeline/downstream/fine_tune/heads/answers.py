@@ -50,10 +50,18 @@ def fitted(shape: Shape, encoded: Encoded, scores: Ragged) -> Shape:
     if not shape.unanswerable:
         return shape
     predictions = _predictions(encoded, scores)
-    texts, odds = [each.text for each in predictions], np.nan_to_num([each.null_odds for each in predictions])
+    texts, odds = [each.text for each in predictions], [each.null_odds for each in predictions]
     truth = [[answer.text for answer in example.answers] for example in encoded.examples]
-    answerable = np.array([bool(golds) for golds in truth])
-    best = best_threshold(raw_scores(truth, texts)[:, 0], texts, odds, answerable)
+    return with_threshold(shape, truth, texts, raw_scores(truth, texts)[:, 0], odds)
+
+
+def with_threshold(
+    shape: Shape, truth: Sequence[Sequence[str]], texts: Sequence[str], f1: np.ndarray, null_odds: Sequence[float]
+) -> Shape:
+    """The shape with the threshold whose F1 is best. truth: the answers that count. texts: the best answer to each
+    question. f1: [questions] of these, 0 to 1."""
+    odds, answerable = np.nan_to_num(null_odds), np.array([bool(golds) for golds in truth])
+    best = best_threshold(f1, texts, odds, answerable)
     silent = best.score <= 100 * np.count_nonzero(~answerable) / len(truth)
     return replace(shape, threshold=float(odds.min()) - 1 if silent else best.threshold)
 

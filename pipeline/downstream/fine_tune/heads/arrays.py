@@ -1,19 +1,21 @@
-"""One label, or one number, for an array in a file, such as the frames of a recording.
+"""One label, or one number, for an array in a file, such as the frames of a recording, or for two of them.
 
     file ─► [L, width], as the network's pretraining made them ─► pieces of at most `length` ─► scores ─► their mean
 
-Each piece of what is long is learned with the label of the whole.
+Each piece of what is long is learned with the label of the whole. Of two files a piece of each is compared with one of
+the other; those of the one with fewer are taken again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.errors import UserError
+from data_prep.kinds import FileReader
 from data_prep.labelled.examples import Example
 from data_prep.opening.files import UnfitError
 from data_prep.shards.rows import Ragged, Rows, pieces, take
@@ -21,24 +23,43 @@ from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, rows
 
 outputs = rows.outputs
-Read = Callable[[Path], np.ndarray]
 
 
-def encode(shape: Shape, examples: Sequence[Example], read: Read, layout: Layout) -> Encoded:
-    parts = [pieces(array_of(example, read), layout.length) for example in examples]
+def encode(shape: Shape, examples: Sequence[Example], read: FileReader, layout: Layout) -> Encoded:
+    return in_pieces(shape, examples, read, layout, rows.truth(shape, examples))
+
+
+def in_pieces(shape: Shape, examples: Sequence[Example], read: FileReader, layout: Layout, truth: Rows) -> Encoded:
+    """Rows of pieces of examples, each with the example's truth. Of several files a row has a piece of each, one after
+    another, and `part`, their lengths."""
+    parts = [_pieces(example, read, layout.length) for example in examples]
     counts = np.array([len(of_example) for of_example in parts], np.int64)
     of_pieces: Rows = {
-        **take(rows.truth(shape, examples), np.repeat(np.arange(len(examples)), counts)),
-        "input": Ragged.from_rows(chain.from_iterable(parts), np.float32),
+        **take(truth, np.repeat(np.arange(len(examples)), counts)),
+        "input": Ragged.from_rows(map(_joined, chain.from_iterable(parts)), np.float32),
     }
+    if shape.paired:
+        lengths = ([len(part) for part in row] for row in chain.from_iterable(parts))
+        of_pieces["part"] = Ragged.from_rows(lengths, np.int64)
     text = f"rows have over {layout.length} positions and are read in pieces, whose scores are averaged"
     return Encoded(of_pieces, examples, [Counted(int((counts > 1).sum()), len(examples), text)], {"pieces": counts})
 
 
-def array_of(example: Example, read: Read) -> np.ndarray:
-    """What a network reads of an example, [L, width]. UserError where its file has become none since it was checked."""
+def _pieces(example: Example, read: FileReader, length: int) -> list[list[np.ndarray]]:
+    """A piece of each file of an example, as often as one of them has pieces."""
+    of_files = [pieces(array_of(example, read, number), length) for number in range(len(example.files))]
+    return [[of_file[row % len(of_file)] for of_file in of_files] for row in range(max(map(len, of_files)))]
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def array_of(example: Example, read: FileReader, number: int = 0) -> np.ndarray:
+    """What a network reads of a file of an example, [L, width]. UserError where it has become none since it was
+    checked."""
     try:
-        return read(Path(example.file))
+        return read(Path(example.files[number]))
     except UnfitError as error:
         raise UserError(f"{example.place}: {error}; mend the file, or leave the row out.") from None
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from data_prep.labelled.examples import Example
 from data_prep.opening.pretrained import using_tokenizer
-from data_prep.shards.rows import Ragged
+from data_prep.shards.rows import Ragged, Rows
 from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
 
@@ -37,13 +37,18 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
     ids = np.array(list(chain.from_iterable(encoding.ids for encoding in encodings)), np.uint32)
     segments = np.array(list(chain.from_iterable(encoding.type_ids for encoding in encodings)), np.uint8)
     rows = {
-        "label": np.array([max(example.label, 0) for example in examples], np.int64),
+        **truth(examples),
         "input": Ragged.from_lengths(ids, of_rows),
         "segment": Ragged.from_lengths(segments, of_rows),
         "choice": lengths,
     }
     text = f"rows have choices of over {layout.length} tokens, which are cut"
     return Encoded(rows, examples, [Counted(len(cut), len(examples), text)])
+
+
+def truth(examples: Sequence[Example]) -> Rows:
+    """What is to be learned of each example."""
+    return {"label": np.array([max(example.label, 0) for example in examples], np.int64)}
 
 
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:

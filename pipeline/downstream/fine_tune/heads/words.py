@@ -7,7 +7,6 @@ which most stands around it, so that every word has one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, decoders
@@ -18,7 +17,7 @@ from data_prep.shards.rows import Ragged
 from data_prep.tokens.cleaning import without_cleaning
 from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
-from pipeline.downstream.question_answering.windows import Frame, cut, is_counted, rows
+from pipeline.downstream.question_answering.windows import Frame, asked_once, cut, rows
 
 OUTSIDE = "O"  # the tag of words that carry none
 
@@ -43,25 +42,14 @@ def encode(shape: Shape, examples: Sequence[Example], tokenizer: Tokenizer, layo
     of_rows = rows(windows, none, ids, frame)
     is_first = word.positions() == 0
     is_first[1:] |= (np.diff(word.values) != 0) | (np.diff(word.row_index()) != 0)
-    places = _places(windows, ids)
-    asked = is_counted(windows, ids, 1).values & is_first[places]
-    position = Ragged.from_lengths(places, windows.size).positions() + np.repeat(windows.context_at, windows.size)
-    row = np.repeat(np.arange(len(windows)), windows.size)
-    lengths = np.bincount(row[asked], minlength=len(windows))
+    positions, token = asked_once(windows, ids, is_first)
     starts = np.concatenate([[0], np.cumsum([len(words) for words in sentences])])
-    number = starts[windows.example[row[asked]]] + word.values[places[asked]]
+    number = starts[word.row_index()[token]] + word.values[token]
     tags = np.concatenate([np.array(example.tags or (0,) * len(example.words), np.int64) for example in examples])
-    of_rows["target_positions"] = Ragged.from_lengths(position[asked], lengths)
-    of_rows["target_ids"] = Ragged.from_lengths(tags[number], lengths)
+    of_rows["target_positions"] = positions
+    of_rows["target_ids"] = Ragged.from_lengths(tags[number], positions.lengths)
     unread = Counted(len(tags) - len(number), len(tags), "words have no piece, and no label is asked for them")
     return Encoded(of_rows, examples, [unread], {"word": number})
-
-
-def _places(windows: Any, ids: Ragged) -> np.ndarray:
-    """Of each token of each window, its place among the tokens of all examples."""
-    begins = ids.offsets[:-1][windows.example] + windows.first
-    flat = Ragged.from_lengths(np.zeros(int(windows.size.sum()), np.int64), windows.size)
-    return np.repeat(begins, windows.size) + flat.positions()
 
 
 def _words(encoding: Encoding) -> list[int]:

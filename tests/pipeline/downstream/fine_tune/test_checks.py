@@ -50,7 +50,7 @@ def checked(recipe: Any, path: Path, **changes: Any) -> None:
     ("splits", "changes", "message"),
     [
         ({}, {"labels": [4, 41]}, "labels asks for 41 rows, and train has 40"),
-        ({}, {"task": "tagging"}, "has a label for each row, and task tagging needs a tag for each word"),
+        ({}, {"task": "tagging"}, "has a label for each row, and task tagging needs tags of words or segments"),
         ({"train": texts("train", 40, "a")}, {}, "all 40 rows of train have the label 'a'; at least two"),
         (
             {"test": [*texts("test", 18), ("new", "c"), ("newer", "d")]},

@@ -129,7 +129,7 @@ def test_frames_are_those_of_pretraining_and_what_is_long_is_read_in_pieces(netw
 def _samples(example: Example) -> np.ndarray:
     import wave
 
-    with wave.open(example.file) as file:
+    with wave.open(example.files[0]) as file:
         return np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768)
 
 
@@ -191,9 +191,9 @@ def test_other_recordings_under_the_same_names_are_other_data(task: Path, recipe
     ("changes", "path", "problem"),
     [
         (
-            {"task": "tagging"},
+            {"task": "text-to-text"},
             ".task",
-            "tagging is of text, and data.kind is sound; it has classification and regression",
+            "text-to-text is of text, and data.kind is sound; it has classification, regression, tagging, choice, q",
         ),
         ({"pooling": "cls"}, ".pooling", "cls is of tokens, and data.kind is sound; set it to mean"),
         ({"data": {"name": "brown-pos"}}, ".data", "of kind sound rows are told by a task file; set it to {task: …}"),
@@ -232,7 +232,7 @@ def test_kinds_of_data_and_network_that_differ_are_told_before_training(
 def test_statistics_of_bands_learn_with_weights_of_labels(task: Path) -> None:
     """Of labels that nothing tells apart, the heavier is said more often."""
     data, random = load(LabelledConfig(task=str(task)), task.parent, kind="sound"), np.random.default_rng(0)
-    arrays_of = {Path(example.file): random.normal(size=(5, 2)) for example in data.splits["train"]}
+    arrays_of: Any = {Path(example.files[0]): random.normal(size=(5, 2)) for example in data.splits["train"]}
     method = baselines.methods_of(data, arrays_of.__getitem__)["statistics"]
     train = data.splits["train"]
     low = data.labels.index("low")

@@ -103,7 +103,7 @@ def test_how_many_different_scores_are_written_is_said(tmp_path: Path, step: str
     [
         ("class", {"baselines": ["nearest"]}, "has a label for each row, for which there is no baseline 'nearest'"),
         ("class", {"models": ["{folder}"]}, "'bert' does not write; name a decoder, or an encoder with one"),
-        ("tags", {}, "has a tag for each word, and task text-to-text needs texts to write"),
+        ("tags", {}, "has tags of words or segments, and task text-to-text needs texts to write"),
     ],
 )
 def test_what_cannot_be_written_is_refused(tmp_path: Path, head: str, changes: dict[str, Any], message: str) -> None:

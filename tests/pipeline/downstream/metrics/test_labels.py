@@ -116,7 +116,7 @@ def test_every_metric_is_there() -> None:
 
     examples: dict[str, tuple[list[Any], list[Any]]] = {
         "class": (["a", "b"], ["a", "b"]), "choice": ([0, 1], [0, 1]), "score": ([1, 2], [1, 2]),
-        "tags": ([["B-A"]], [["B-A"]]), "answer": ([["one"]], ["one"]), "text": ([["a b c d"]], ["a b c d"]),
+        "tags": ([["B-A"]], [["B-A"]]), "answer": ([["1.0 2.0"]], ["1.0 2.0"]), "text": ([["a b c d"]], ["a b c d"]),
     }  # fmt: skip
     for name, entry in METRICS.items():
         assert callable(getattr(importlib.import_module(entry.module), entry.function))

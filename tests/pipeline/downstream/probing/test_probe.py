@@ -172,7 +172,7 @@ def test_a_whole_job_reports_layers_beside_random_weights_and_baselines(
 def test_other_heads_and_settings_are_refused(tagged: Path, network: Path, tmp_path: Path) -> None:
     odd = job(tagged, models=["pretrained", "frozen"], baselines=["overlap"])
     assert [path for path, _ in needs(recipe(), odd)] == [".models", ".baselines.0"]
-    with pytest.raises(UserError, match=r"has a tag for each word, for which there is no baseline 'tfidf'"):
+    with pytest.raises(UserError, match=r"has tags of words or segments, for which there is no baseline 'tfidf'"):
         settings(recipe(), job(tagged, baselines=["tfidf"]), tmp_path)
     (tmp_path / "scored.yaml").write_text("train: scored.tsv\nvalidation: scored.tsv\ninputs: [text]\nhead: score\n")
     (tmp_path / "scored.tsv").write_text("text\tlabel\n" + "".join(f"text {n}\t{n}.5\n" for n in range(9)))
