@@ -231,11 +231,16 @@ class Kind:
         """Digest of the example that a file is (`file_noun`). UnfitError, with the reason, where it is none."""
         raise NotImplementedError
 
-    def file_reader(self, folder: Path) -> Callable[[Path], np.ndarray]:
-        """What makes an array [L, *item] of such a file, as those were made that a network in a folder learned from.
+    def file_reader(self, folder: Path) -> Callable[[Path | bytes], np.ndarray]:
+        """What makes an array [L, *item] of such a file, or of the contents of one that somebody sent, as those were
+        made that a network in a folder learned from.
 
         UserError where the folder does not say how; calls raise UnfitError for files that are none.
         """
+        raise NotImplementedError
+
+    def example_file(self) -> bytes:
+        """The contents of a small such file, which shows what is to be sent to a network that is served."""
         raise NotImplementedError
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
@@ -334,7 +339,7 @@ def kinds_of_files() -> list[str]:
     return [name for name in KINDS if kind_of(name).file_noun is not None]
 
 
-def file_reader_of(folder: Path) -> Callable[[Path], np.ndarray] | None:
+def file_reader_of(folder: Path) -> Callable[[Path | bytes], np.ndarray] | None:
     """`Kind.file_reader` of the kind whose files a network's folder holds; None: it does not say how files are read."""
     for kind in map(kind_of, kinds_of_files()):
         if kind.reader_files and all((folder / name).is_file() for name in kind.reader_files):

@@ -53,6 +53,8 @@ class Example:
     target: str = ""
     file: str = ""
     """Path of a file that holds the example, such as a recording; it is opened where rows are made of it."""
+    content: bytes = b""
+    """The contents of such a file, of an example that somebody sent; it has no path."""
     digest: str = ""
     """Digest of what that file holds."""
     id: str = ""

@@ -64,6 +64,8 @@ class Columns:
     """Kind of data: text, or that of the files whose paths the inputs are."""
     may_be_empty: bool = False
     """Whether texts may be empty: of rows that test servers ask an answer to, whatever they hold."""
+    are_sent: bool = False
+    """Whether rows stand in no file, but were sent: where the inputs are files, they hold their contents."""
 
     @property
     def names(self) -> list[str]:
@@ -105,9 +107,11 @@ def _cell(row: Row, name: str) -> Any:
 
 
 def _inputs(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:
-    """The inputs: texts, or a file with its path as a text."""
+    """The inputs: texts, or a file with its path as a text, or with its contents where rows are sent."""
     if columns.kind == TEXT:
         return _texts(row, columns, cleaning)
+    if columns.are_sent:
+        return {"content": _content(row, columns.inputs[0], columns)}
     written = _texts(row, columns, None)["text"]
     path = row.folder / Path(written).expanduser()
     try:
@@ -115,6 +119,15 @@ def _inputs(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, 
     except UnfitError as error:
         noun = kind_of(columns.kind).file_noun
         raise UserError(f"{row.where}: {error}; give the path of a {noun}, from {row.folder} on.") from None
+
+
+def _content(row: Row, name: str, columns: Columns) -> bytes:
+    """The contents of a file, and never its path: whoever sends rows may not have files of this machine read."""
+    value = value_of(row, name, columns.task)
+    if not isinstance(value, bytes) or not value:
+        noun = kind_of(columns.kind).file_noun
+        raise UserError(f"{row.where}: {name!r} is {short(value)}; expected the bytes of a {noun}, in JSON as base64.")
+    return value
 
 
 def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:

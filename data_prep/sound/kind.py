@@ -180,15 +180,19 @@ class SoundKind(ArrayKind):
         """Digest of the samples, at the recording's own rate."""
         return digest(files.recording(path))
 
-    def file_reader(self, folder: Path) -> Callable[[Path], np.ndarray]:
+    def file_reader(self, folder: Path) -> Callable[[Path | bytes], np.ndarray]:
         """float32 [T, bands] of a recording, resampled where its rate is another."""
         scale = Scale.load(folder)
 
-        def read(path: Path) -> np.ndarray:
-            waveform = files.recording(path, scale.sample_rate)
+        def read(source: Path | bytes) -> np.ndarray:
+            waveform = files.recording(source, scale.sample_rate)
             return scale.apply(frames(waveform / FULL_SCALE, scale.sample_rate, scale.config))
 
         return read
+
+    def example_file(self) -> bytes:
+        """A quarter of a second of the note A."""
+        return files.tone(0.25, 440.0, 8000)
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
         scale = Scale.load(preprocessor)

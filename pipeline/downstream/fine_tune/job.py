@@ -311,8 +311,6 @@ def run(
     served = is_served(inputs["pretrained"].path / MODEL)
     if not served:
         said.append("the encoder is not registered: no library but this one opens it, by `open_encoder`")
-    if kind != TEXT:
-        said.append(f"the fine-tuned network is not registered: models that are served are given no {data.noun}s")
     made = report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)
     if PRETRAINED in job.models:
         report.write_predictions(job, data, trials, out_dir)
@@ -332,5 +330,5 @@ def run(
             context.progress(f"leaving out words of {job.attributions:,} wrong answers")
             model = exported.open_fine_tuned(out_dir / FINE_TUNED)
             made = attributed.added(made, model, data, trials.reported(), first, job.attributions, figures)
-    candidates = [each for each in made.candidates if kind == TEXT and (served or each.kind != ENCODER)]
+    candidates = [each for each in made.candidates if served or each.kind != ENCODER]
     return replace(made, candidates=candidates)

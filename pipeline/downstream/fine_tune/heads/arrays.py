@@ -20,8 +20,9 @@ from data_prep.shards.rows import Ragged, Rows, pieces, take
 from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, rows
 
+AT_ONCE = 64  # examples that are in memory as arrays
 outputs = rows.outputs
-Read = Callable[[Path], np.ndarray]
+Read = Callable[[Path | bytes], np.ndarray]
 
 
 def encode(shape: Shape, examples: Sequence[Example], read: Read, layout: Layout) -> Encoded:
@@ -38,7 +39,7 @@ def encode(shape: Shape, examples: Sequence[Example], read: Read, layout: Layout
 def array_of(example: Example, read: Read) -> np.ndarray:
     """What a network reads of an example, [L, width]. UserError where its file has become none since it was checked."""
     try:
-        return read(Path(example.file))
+        return read(example.content or Path(example.file))
     except UnfitError as error:
         raise UserError(f"{example.place}: {error}; mend the file, or leave the row out.") from None
 

@@ -21,17 +21,20 @@ from data_prep.shards.rows import Ragged, ragged
 from data_prep.sound.frames import FramesConfig, Scale, frames
 from data_prep.tokens.cleaning import Cleaning
 from flows.inference import predict
+from pipeline import gate
 from pipeline.downstream import predictions_file
 from pipeline.downstream.fine_tune import baselines, checks
 from pipeline.downstream.fine_tune.exported import open_fine_tuned
 from pipeline.downstream.fine_tune.heads import Layout, Shape, arrays, module_of, shape_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import FINE_TUNED, needs, settings
+from pipeline.downstream.fine_tune.serving import answers, example_of
 from pipeline.recipe.load import load as load_recipe
 from pipeline.reports.report import read
 from pipeline.stage import Context
 from pipeline.stages import job as job_stage
 from tests.data_prep.sound.recordings import RATE, tone, written
 from tests.pipeline import tiny
+from tests.pipeline.downstream.fine_tune import answering
 from tests.pipeline.downstream.fine_tune.few_labels import job_of
 from training import objectives
 from training.config import NetworkConfig, ObjectiveConfig
@@ -140,7 +143,9 @@ def test_a_job_learns_from_recordings_and_answers_alike_wherever_it_is_asked(
     cells = {cell["model"]: cell["mean"] for cell in made.notes["cells"]}
     assert cells["majority"] == 0.5 and cells["statistics"] == cells["pretrained"] == 1.0
     assert set(cells) == {"pretrained", "frozen", "scratch", "majority", "statistics"}
-    assert not made.candidates and "are given no recordings" in " ".join(made.notes["remarks"])
+    (candidate,) = made.candidates
+    assert (candidate.kind, candidate.path, candidate.score) == (gate.FINE_TUNED, FINE_TUNED, 1.0)
+    assert candidate.evaluation["examples"] == settings(recipe, job(task), tmp_path)["examples"]
     assert "test by" in " ".join(made.notes["remarks"]) and "read in pieces" in " ".join(made.notes["remarks"])
     (part,) = predictions_file.read(tmp_path / "out" / made.predictions).parts
     rows = task.parent / "unlabelled.jsonl"
@@ -153,6 +158,56 @@ def test_a_job_learns_from_recordings_and_answers_alike_wherever_it_is_asked(
         lines = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
         assert [line["predicted"] for line in lines] == list(part.predicted)
         assert [line["score"] for line in lines] == pytest.approx(list(part.scores or ()), abs=1e-5)
+    table = served(tmp_path / "out" / FINE_TUNED, tmp_path / "saved", [Path(wav).read_bytes() for wav in wavs])
+    assert list(table["predicted"]) == list(part.predicted)
+    assert list(table["score"]) == pytest.approx(list(part.scores or ()), abs=1e-5)
+
+
+def served(network: Path, folder: Path, contents: list[bytes]) -> Any:
+    """What MLflow's server answers to recordings, which JSON has as base64."""
+    import base64
+
+    from mlflow.models import Model
+    from mlflow.pyfunc import load_model
+    from mlflow.utils.proto_json_utils import dataframe_from_parsed_json
+
+    from pipeline.tracking import registry
+
+    registry.save(network, folder, kind=gate.FINE_TUNED)
+    signature: Any = Model.load(str(folder)).signature
+    assert [(each["name"], each["type"]) for each in signature.inputs.to_dict()] == [("path", "binary")]
+    sent = [{"path": base64.b64encode(raw).decode()} for raw in contents]
+    return load_model(str(folder)).predict(dataframe_from_parsed_json(sent, "records", signature.inputs))
+
+
+@pytest.mark.parametrize(
+    ("reads", "column"),
+    [
+        ({"inputs": ["path"]}, "path"),
+        ({"layout": "files"}, "file"),
+        ({"inputs": ["{folder}/{name}.wav"]}, "recording"),
+        ({"inputs": ["path"], "id": "n", "language": "l", "columns": ["n", "l", "path"]}, "path"),
+    ],
+)
+def test_a_server_is_sent_recordings_and_opens_no_file(
+    network: Path, task: Path, reads: dict[str, Any], column: str
+) -> None:
+    file = task.parent / "test" / "0.wav"
+    shape, reads = Shape("class", ("low", "high"), kind="sound"), {"kind": "sound", **reads}
+    model = answering.made(network / "model", shape, FRAMES.length, "mean", **reads)
+    (answer,) = answers(model, [{column: file.read_bytes()}])
+    wanted = model.predict([Example(file=str(file))])
+    assert answer == {"predicted": ("low", "high")[wanted.answers[0]], "score": wanted.scores[0]}
+    assert list(example_of(model)[0]) == [column] and len(answers(model, example_of(model))) == 2
+    for value, problem in (
+        (str(file), f"row 2: '{column}' is .*0.wav.*; expected the bytes of a recording, in JSON as base64"),
+        (b"", f"row 2: '{column}' is .*; expected the bytes of a recording, in JSON as base64"),
+        (None, f"row 2: '{column}', which the task names, has no value"),
+        (str(file).encode(), r"row 2: what was sent is no recording .*\(not a WAV, FLAC or OGG file\); mend the file"),
+        (file.read_bytes()[:-9], r"row 2: what was sent is no recording that can be used \(truncated\); mend the file"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            answers(model, [{column: file.read_bytes()}, {column: value}])
 
 
 def test_numbers_are_learned_from_recordings(network: Path, task: Path, recipe: Any, tmp_path: Path) -> None:
@@ -232,7 +287,7 @@ def test_kinds_of_data_and_network_that_differ_are_told_before_training(
 def test_statistics_of_bands_learn_with_weights_of_labels(task: Path) -> None:
     """Of labels that nothing tells apart, the heavier is said more often."""
     data, random = load(LabelledConfig(task=str(task)), task.parent, kind="sound"), np.random.default_rng(0)
-    arrays_of = {Path(example.file): random.normal(size=(5, 2)) for example in data.splits["train"]}
+    arrays_of: dict[Any, Any] = {Path(example.file): random.normal(size=(5, 2)) for example in data.splits["train"]}
     method = baselines.methods_of(data, arrays_of.__getitem__)["statistics"]
     train = data.splits["train"]
     low = data.labels.index("low")
