@@ -339,12 +339,20 @@ def kinds_of_files() -> list[str]:
     return [name for name in KINDS if kind_of(name).file_noun is not None]
 
 
-def file_reader_of(folder: Path) -> Callable[[Path | bytes], np.ndarray] | None:
-    """`Kind.file_reader` of the kind whose files a network's folder holds; None: it does not say how files are read."""
-    for kind in map(kind_of, kinds_of_files()):
-        if kind.reader_files and all((folder / name).is_file() for name in kind.reader_files):
-            return kind.file_reader(folder)
+def kind_read_by(folder: Path) -> str | None:
+    """The kind whose files the network in a folder reads, by what the folder holds; None: it does not say how files
+    are read, as those of text and tables do not."""
+    for name in kinds_of_files():
+        needed = kind_of(name).reader_files
+        if needed and all((folder / file).is_file() for file in needed):
+            return name
     return None
+
+
+def file_reader_of(folder: Path) -> Callable[[Path | bytes], np.ndarray] | None:
+    """`Kind.file_reader` for the network in a folder; None: it does not say how files are read."""
+    kind = kind_read_by(folder)
+    return None if kind is None else kind_of(kind).file_reader(folder)
 
 
 @lru_cache

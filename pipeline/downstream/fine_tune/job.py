@@ -187,15 +187,13 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 def _file_problems(kind: str, job: Config) -> Iterator[Problem]:
     """Settings of jobs on texts that a job on files, such as recordings, does not have."""
     if job.task not in _OF_FILES:
-        yield ".task", f"{job.task} is of text, and data.kind is {kind}; it has {' and '.join(_OF_FILES)}"
+        yield ".task", f"{job.task} is of text, and the network reads {kind}; it has {' and '.join(_OF_FILES)}"
     if not job.data.is_task:
         yield ".data", f"of kind {kind} rows are told by a task file; set it to {{task: …}}"
     if job.pooling != "mean":
-        yield ".pooling", f"{job.pooling} is of tokens, and data.kind is {kind}; set it to mean"
+        yield ".pooling", f"{job.pooling} is of tokens, and the network reads {kind}; set it to mean"
     if job.attributions:
-        yield ".attributions", f"are of words, and data.kind is {kind}; leave them out"
-    if folders := compared(job):
-        yield ".models", f"{folders[0]!r} is no network of {kind}; name some of {', '.join(OWN)}"
+        yield ".attributions", f"are of words, and the network reads {kind}; leave them out"
 
 
 def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
