@@ -22,7 +22,7 @@ class InitConfig(Settings):
     """Where a network comes from: one of three ways to say it. Before anything runs, its folder takes their place."""
 
     folder: str | None = None
-    """A folder of `transformers` with a network and its tokenizer."""
+    """A folder of `transformers` with a network and its tokenizer, or one of an encoder of frames."""
     model: str | None = Field(
         default=None,
         examples=list(NETWORKS),

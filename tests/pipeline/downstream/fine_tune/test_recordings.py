@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from data_prep.errors import UserError
-from data_prep.facts import DataFacts
 from data_prep.labelled.examples import Example
 from data_prep.labelled.files import LabelledConfig, load
 from data_prep.shards.rows import Ragged, ragged
@@ -32,33 +30,18 @@ from pipeline.recipe.load import load as load_recipe
 from pipeline.reports.report import read
 from pipeline.stage import Context
 from pipeline.stages import job as job_stage
-from tests.data_prep.sound.recordings import RATE, tone, written
+from tests.data_prep.sound.recordings import RATE, written
 from tests.pipeline import tiny
 from tests.pipeline.downstream.fine_tune import answering
 from tests.pipeline.downstream.fine_tune.few_labels import job_of
-from training import objectives
-from training.config import NetworkConfig, ObjectiveConfig
-
-BANDS = 8
-FRAMES = FramesConfig(bands=BANDS, length=24)
-NETWORK = {
-    "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 32, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-}  # fmt: skip
+from tests.pipeline.downstream.fine_tune.listening import FRAMES, network_of
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder of frames with random weights, as its pretraining exports it: the folder of an artifact."""
-    fitted = tmp_path_factory.mktemp("fitted")
-    heard = [frames(tone(0.3, frequency), RATE, FRAMES) for frequency in (200, 500, 1500)]
-    Scale.fit(heard, RATE, FRAMES).save(fitted)
-    facts = DataFacts("sound", ("input",), (BANDS,), FRAMES.length, preprocessor=fitted)
-    config = {"model": NetworkConfig(architecture="bert", config=NETWORK)}
-    torch.manual_seed(0)
-    objective: Any = objectives.build(ObjectiveConfig(name="masked-frames"), config, facts, "cpu")
     folder = tmp_path_factory.mktemp("artifact")
-    objective.export(folder / "model", [])
+    network_of(folder / "model")
     return folder
 
 
@@ -210,17 +193,20 @@ def test_a_server_is_sent_recordings_and_opens_no_file(
             answers(model, [{column: file.read_bytes()}, {column: value}])
 
 
-def test_numbers_are_learned_from_recordings(network: Path, task: Path, recipe: Any, tmp_path: Path) -> None:
+def test_numbers_are_learned_from_recordings_by_networks_with_frames_of_their_own(
+    network: Path, task: Path, recipe: Any, tmp_path: Path
+) -> None:
+    other = network_of(tmp_path / "other", FramesConfig(bands=6, hop_ms=12, length=24))
     config = job(
         task.with_name("pitch.yaml"),
         task="regression",
         baselines=["mean", "statistics"],
-        models=["pretrained"],
+        models=["pretrained", str(other)],
         steps=150,
     )
     made = carried_out(config, recipe, network, tmp_path / "out")
     cells = {cell["model"]: cell["all"][0] for cell in made.notes["cells"]}
-    assert cells["pretrained"]["pearson"] > 0.9 and cells["statistics"]["pearson"] > 0.9
+    assert min(cells[name]["pearson"] for name in ("pretrained", str(other), "statistics")) > 0.9
     model = open_fine_tuned(tmp_path / "out" / FINE_TUNED)
     assert (model.folder / Scale.FILE).read_bytes() == (network / "model" / Scale.FILE).read_bytes()
 
@@ -248,12 +234,11 @@ def test_other_recordings_under_the_same_names_are_other_data(task: Path, recipe
         (
             {"task": "tagging"},
             ".task",
-            "tagging is of text, and data.kind is sound; it has classification and regression",
+            "tagging is of text, and the network reads sound; it has classification and regression",
         ),
-        ({"pooling": "cls"}, ".pooling", "cls is of tokens, and data.kind is sound; set it to mean"),
+        ({"pooling": "cls"}, ".pooling", "cls is of tokens, and the network reads sound; set it to mean"),
         ({"data": {"name": "brown-pos"}}, ".data", "of kind sound rows are told by a task file; set it to {task: …}"),
-        ({"attributions": 2}, ".attributions", "are of words, and data.kind is sound; leave them out"),
-        ({"models": ["pretrained", "~/bert"]}, ".models", "'~/bert' is no network of sound; name some of pretrained"),
+        ({"attributions": 2}, ".attributions", "are of words, and the network reads sound; leave them out"),
         (
             {"baselines": ["tfidf"]},
             ".baselines.0",
@@ -268,6 +253,19 @@ def test_settings_of_texts_are_refused_for_recordings(
     assert not list(needs(recipe, job(task)))
     found = dict(reversed([*needs(recipe, job(task, **changes))]))
     assert found[path].startswith(problem)
+
+
+def test_other_networks_that_cannot_be_compared_are_refused(recipe: Any, task: Path, tmp_path: Path) -> None:
+    of_text, of_frames = answering.network_of(tmp_path / "text"), network_of(tmp_path / "frames")
+    for folder, length, problem in (
+        (of_text, 24, "text: its network does not read sound; name one that does"),
+        (of_frames, 33, "frames: length 33 exceeds its 32 positions"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            settings(recipe, job(task, models=["pretrained", str(folder)], length=length), tmp_path)
+    texts: Any = load_recipe(str(tiny.recipe(tmp_path / "recipe")))
+    with pytest.raises(UserError, match="frames: its network does not read text; name one that does"):
+        settings(texts, job(task, models=[str(of_frames)]), tmp_path)
 
 
 def test_kinds_of_data_and_network_that_differ_are_told_before_training(
