@@ -57,6 +57,8 @@ class Example:
     """The contents of such a file, of an example that somebody sent; it has no path."""
     digest: str = ""
     """Digest of what that file holds."""
+    omitted: tuple[int, int] = (0, 0)
+    """Positions of its array that are not read: from the first up to the second."""
     id: str = ""
     """The row's own, or its place; of one split, language and part, no two are the same."""
     language: str = ""

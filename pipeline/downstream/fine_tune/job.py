@@ -115,10 +115,11 @@ class Config(JobConfig):
     """Methods without a network to compare with."""
     models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
     """Networks to fine-tune: pretrained; scratch, its shape with random weights; frozen, under which the linear layer
-    alone learns; names of an evaluation's `networks`; or folders that `transformers` can open."""
+    alone learns; names of an evaluation's `networks`; or folders that `transformers` can open, or of encoders of
+    frames."""
     attributions: int = Field(default=0, ge=0)
-    """Wrong answers, those of which the pretrained network is most sure, whose words are left out in turn to see which
-    push towards them."""
+    """Wrong answers, those of which the pretrained network is most sure, whose words, or stretches of recordings, are
+    left out in turn to see which push towards them."""
     submission: bool = False
     """Whether the pretrained network's predictions for rows without labels (`predict` of a task) are written as test
     servers ask for them: after training with the most labels, in the first seed."""
@@ -192,8 +193,6 @@ def _file_problems(kind: str, job: Config) -> Iterator[Problem]:
         yield ".data", f"of kind {kind} rows are told by a task file; set it to {{task: …}}"
     if job.pooling != "mean":
         yield ".pooling", f"{job.pooling} is of tokens, and the network reads {kind}; set it to mean"
-    if job.attributions:
-        yield ".attributions", f"are of words, and the network reads {kind}; leave them out"
 
 
 def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -325,7 +324,7 @@ def run(
             predictions=predictions_file.FILE,
         )
         if job.attributions:
-            context.progress(f"leaving out words of {job.attributions:,} wrong answers")
+            context.progress(f"leaving out parts of {job.attributions:,} wrong answers")
             model = exported.open_fine_tuned(out_dir / FINE_TUNED)
             made = attributed.added(made, model, data, trials.reported(), first, job.attributions, figures)
     candidates = [each for each in made.candidates if served or each.kind != ENCODER]

@@ -63,7 +63,7 @@ def task_of_rows(network: FineTuned) -> TaskFile:
 def _inputs_of_files(task: TaskFile) -> list[str]:
     """The columns with contents of files: those that paths stand in, and where these are made of several, what a file
     holds (recording)."""
-    noun = kind_of(task.kind).file_noun
+    noun = kind_of(task.kind).file_noun or files.FILE
     named = [noun if "{" in name else name for name in task.inputs or [files.FILE]]
     return [name if named.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(named, 1)]
 

@@ -8,6 +8,7 @@
     encode       (shape, examples, what `tokenizer_of` gives, layout) ↦ `Encoded`
     predicted    (shape, `Encoded`, scores) ↦ `Predicted`
     fitted       (shape, `Encoded`, scores) ↦ the shape with what validation rows choose; of heads where they choose
+    of_examples  (`Encoded`, scores) ↦ scores of each example; of heads that average those of several rows of one
     AT_ONCE      how many examples are encoded together where a network is asked; of heads with large ones
 
 and imports no torch. A network that writes has one module for all heads: what it scores are the ids that it wrote. So

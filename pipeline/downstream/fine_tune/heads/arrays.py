@@ -39,13 +39,19 @@ def encode(shape: Shape, examples: Sequence[Example], read: Read, layout: Layout
 def array_of(example: Example, read: Read) -> np.ndarray:
     """What a network reads of an example, [L, width]. UserError where its file has become none since it was checked."""
     try:
-        return read(example.content or Path(example.file))
+        values = read(example.content or Path(example.file))
     except UnfitError as error:
         raise UserError(f"{example.place}: {error}; mend the file, or leave the row out.") from None
+    start, end = example.omitted
+    return values if start == end else np.concatenate([values[:start], values[end:]])
 
 
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
+    return rows.predicted(shape, encoded, of_examples(encoded, scores))
+
+
+def of_examples(encoded: Encoded, scores: Ragged) -> Ragged:
     counts = encoded.more["pieces"]
     begins = np.cumsum(counts) - counts
     means = np.add.reduceat(scores.values.astype(np.float64), begins) / counts[:, None]
-    return rows.predicted(shape, encoded, Ragged.from_lengths(means, np.ones(len(counts), np.int64)))
+    return Ragged.from_lengths(means, np.ones(len(counts), np.int64))

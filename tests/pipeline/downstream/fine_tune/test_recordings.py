@@ -238,7 +238,6 @@ def test_other_recordings_under_the_same_names_are_other_data(task: Path, recipe
         ),
         ({"pooling": "cls"}, ".pooling", "cls is of tokens, and the network reads sound; set it to mean"),
         ({"data": {"name": "brown-pos"}}, ".data", "of kind sound rows are told by a task file; set it to {task: …}"),
-        ({"attributions": 2}, ".attributions", "are of words, and the network reads sound; leave them out"),
         (
             {"baselines": ["tfidf"]},
             ".baselines.0",
