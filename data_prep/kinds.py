@@ -105,8 +105,8 @@ class FileFacts:
 class FileReader(Protocol):
     """What makes arrays of files."""
 
-    def __call__(self, path: Path) -> np.ndarray:
-        """[L, *item]. UnfitError for a file that is no example."""
+    def __call__(self, source: Path | bytes) -> np.ndarray:
+        """[L, *item] of a file or of its contents. UnfitError for one that is no example."""
         ...
 
     def times(self, length: int) -> np.ndarray:
@@ -249,15 +249,21 @@ class Kind:
         """Tables and figures of the results of `stats`. ingested: the summary of the corpus."""
         raise NotImplementedError
 
-    def file_facts(self, path: Path) -> FileFacts:
-        """What is known of the example that a file is (`file_noun`). UnfitError, with the reason, where it is none."""
+    def file_facts(self, source: Path | bytes) -> FileFacts:
+        """What is known of the example that a file is (`file_noun`), or that its contents are. UnfitError, with the
+        reason, where it is none."""
         raise NotImplementedError
 
     def file_reader(self, folder: Path) -> FileReader:
-        """What makes an array [L, *item] of such a file, as those were made that a network in a folder learned from.
+        """What makes an array [L, *item] of such a file, or of the contents of one that somebody sent, as those were
+        made that a network in a folder learned from.
 
         UserError where the folder does not say how; calls raise UnfitError for files that are none.
         """
+        raise NotImplementedError
+
+    def example_file(self) -> bytes:
+        """The contents of a small such file, which shows what is to be sent to a network that is served."""
         raise NotImplementedError
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
@@ -356,12 +362,20 @@ def kinds_of_files() -> list[str]:
     return [name for name in KINDS if kind_of(name).file_noun is not None]
 
 
-def file_reader_of(folder: Path) -> FileReader | None:
-    """`Kind.file_reader` of the kind whose files a network's folder holds; None: it does not say how files are read."""
-    for kind in map(kind_of, kinds_of_files()):
-        if kind.reader_files and all((folder / name).is_file() for name in kind.reader_files):
-            return kind.file_reader(folder)
+def kind_read_by(folder: Path) -> str | None:
+    """The kind whose files the network in a folder reads, by what the folder holds; None: it does not say how files
+    are read, as those of text and tables do not."""
+    for name in kinds_of_files():
+        needed = kind_of(name).reader_files
+        if needed and all((folder / file).is_file() for file in needed):
+            return name
     return None
+
+
+def file_reader_of(folder: Path) -> FileReader | None:
+    """`Kind.file_reader` for the network in a folder; None: it does not say how files are read."""
+    kind = kind_read_by(folder)
+    return None if kind is None else kind_of(kind).file_reader(folder)
 
 
 @lru_cache

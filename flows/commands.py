@@ -23,6 +23,7 @@ from flows.machine.signals import terminated, terminations_as_interrupts
 from flows.show.console import elapsed, new_console, say
 from pipeline import runs as records
 from pipeline.home import Home
+from pipeline.recipe.init import PRETRAINING_ALONE
 from pipeline.recipe.load import recipes as packaged
 from pipeline.recipe.recipe import Experiment, Recipe
 
@@ -195,7 +196,7 @@ def _network_of_first(recipe: Experiment, settings: Sequence[str], as_json: bool
         prepare(home.prefect)
         console.print(Text(f"{recipe.name} starts from the network of {earlier.name}, which is trained first", "bold"))
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            return making.carry_out(home, earlier, (name_or_path, earlier.scale, [starting.PRETRAINING_ALONE]), console)
+            return making.carry_out(home, earlier, (name_or_path, earlier.scale, [PRETRAINING_ALONE]), console)
 
     return starting.made_settings(recipe, settings, home, make)
 

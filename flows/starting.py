@@ -11,17 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_prep.errors import UserError
-from data_prep.labelled.examples import TEXT
 from flows.checkpoint import model_folder
 from pipeline import dag, start_from
 from pipeline.artifact import MODEL
 from pipeline.home import Home
+from pipeline.recipe.init import pretraining_settings
 from pipeline.recipe.load import load_pretraining, read
 from pipeline.recipe.recipe import Evaluation, Experiment, Recipe, model_of
 from pipeline.runs import Run
 
-PRETRAINING_ALONE = "downstream=[]"
 SECTIONS = {Recipe: "train.start", Evaluation: "init"}
 OTHERS = {Recipe: ("experiment", "step", "recipe", "scale"), Evaluation: ("model", "recipe", "scale", "settings")}
 """What else says where a network is, by the kind of experiment."""
@@ -51,21 +49,12 @@ def asked_settings(name_or_path: str, asked: str | None) -> list[str]:
 
 
 def first(named: Named, settings: Sequence[str]) -> Recipe | None:
-    """The recipe whose network it is, placed alike and without jobs; None if it is that of no recipe.
-
-    UserError for a recipe of other data than text, whose networks no run starts from.
-    """
+    """The recipe whose network it is, placed alike and without jobs; None if it is that of no recipe."""
     if named.recipe is None:
         return None
     placed = [setting for setting in settings if setting.startswith("placement.")]
-    own = [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in named.settings.items()]
-    recipe = load_pretraining(named.recipe, named.scale, [PRETRAINING_ALONE, *own, *placed], named.section)
-    if recipe.kind != TEXT:
-        raise UserError(
-            f"{named.section}.recipe: the network of {named.recipe} reads {recipe.kind}, and here one of text is "
-            "needed; put jobs on it into downstream of a copy of that recipe."
-        )
-    return recipe
+    own = pretraining_settings(named.settings)
+    return load_pretraining(named.recipe, named.scale, [*own, *placed], named.section)
 
 
 def named_networks(recipe: Experiment) -> list[Named]:

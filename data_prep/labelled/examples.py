@@ -60,13 +60,15 @@ class Example:
     choices: tuple[str, ...] = ()
     answers: tuple[Answer, ...] = ()
     target: str = ""
-    files: tuple[str, ...] = ()
-    """Paths of the files that hold the example, such as recordings: of its texts, then of its choices. They are opened
-    where rows are made of it."""
+    files: tuple[str | bytes, ...] = ()
+    """Paths of the files that hold the example, such as recordings: of its texts, then of its choices; they are opened
+    where rows are made of it. Of an example that somebody sent, the contents of these files."""
     digest: str = ""
     """Digest of what these files hold."""
     seconds: float = 0.0
     """Duration of the first of them."""
+    omitted: tuple[int, int] = (0, 0)
+    """Positions of the first one's array that are not read: from the first up to the second."""
     id: str = ""
     """The row's own, or its place; of one split, language and part, no two are the same."""
     language: str = ""

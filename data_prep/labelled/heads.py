@@ -72,6 +72,8 @@ class Columns:
     """Whether texts may be empty: of rows that test servers ask an answer to, whatever they hold."""
     outside: str = ""
     """The label of what is in no segment; empty: it is not known."""
+    are_sent: bool = False
+    """Whether rows stand in no file, but were sent: where the inputs are files, they hold their contents."""
 
     @property
     def names(self) -> list[str]:
@@ -113,23 +115,40 @@ def _cell(row: Row, name: str) -> Any:
 
 
 def _inputs(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:
-    """The inputs: texts, or files with their paths as texts."""
+    """The inputs: texts, or files with their paths as texts, or with their contents where rows are sent."""
     if columns.kind == TEXT:
         return _texts(row, columns, cleaning)
+    if columns.are_sent:
+        return _files(row, columns.kind, [_content(row, name, columns) for name in columns.inputs])
     content = _texts(row, columns, None)
     return content | _files(row, columns.kind, [path for path in content.values() if path is not None])
 
 
-def _files(row: Row, kind: str, written: Sequence[str]) -> dict[str, Any]:
-    """The files of a row with what is known of them. UserError, with the place, for what is none."""
-    paths = [row.folder / Path(path).expanduser() for path in written]
+def _files(row: Row, kind: str, given: Sequence[str | bytes]) -> dict[str, Any]:
+    """The files of a row, by their paths or contents, with what is known of them. UserError, with the place, for what
+    is none."""
+    sources = [each if isinstance(each, bytes) else row.folder / Path(each).expanduser() for each in given]
     try:
-        facts = [kind_of(kind).file_facts(path) for path in paths]
+        facts = [kind_of(kind).file_facts(source) for source in sources]
     except UnfitError as error:
-        noun = kind_of(kind).file_noun
-        raise UserError(f"{row.where}: {error}; give the path of a {noun}, from {row.folder} on.") from None
-    files, digests = tuple(str(path.absolute()) for path in paths), " ".join(each.digest for each in facts)
-    return {"files": files, "digest": digests, "seconds": facts[0].seconds}
+        noun, is_sent = kind_of(kind).file_noun, any(isinstance(source, bytes) for source in sources)
+        advice = "send one as it is in a file" if is_sent else f"give the path of a {noun}, from {row.folder} on"
+        raise UserError(f"{row.where}: {error}; {advice}.") from None
+    files = tuple(source if isinstance(source, bytes) else str(source.absolute()) for source in sources)
+    return {"files": files, "digest": " ".join(each.digest for each in facts), "seconds": facts[0].seconds}
+
+
+def _content(row: Row, name: str, columns: Columns) -> bytes:
+    """The contents of a file that a column holds."""
+    return _sent(row, name, value_of(row, name, columns.task), columns)
+
+
+def _sent(row: Row, name: str, value: object, columns: Columns) -> bytes:
+    """The contents of a file, and never its path: whoever sends rows may not have files of this machine read."""
+    if not isinstance(value, bytes) or not value:
+        noun = kind_of(columns.kind).file_noun
+        raise UserError(f"{row.where}: {name!r} is {short(value)}; expected the bytes of a {noun}, in JSON as base64.")
+    return value
 
 
 def _texts(row: Row, columns: Columns, cleaning: Cleaning | None) -> dict[str, Any]:
@@ -229,6 +248,8 @@ def chosen(row: Row, columns: Columns, options: Sequence[str], cleaning: Cleanin
 
 
 def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:
+    if columns.kind != TEXT and columns.are_sent:
+        return Draft(_sent_choices(row, columns))
     is_text = columns.kind == TEXT
     content = _texts(row, columns, cleaning if is_text else None)
     content["choices"] = own_choices(row, columns.choices, columns.task, cleaning if is_text else None)
@@ -236,6 +257,18 @@ def _choice(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | Non
         content |= _files(row, columns.kind, [content["text"], *content["choices"]])
     right = chosen(row, columns, content["choices"], cleaning) if labelled else -1
     return Draft({**content, "label": right}) if isinstance(right, int) else Draft(content, (right,))
+
+
+def _sent_choices(row: Row, columns: Columns) -> dict[str, Any]:
+    """A file and choices that are files, as they were sent; choices are called by their numbers, from 0."""
+    own = columns.choices
+    values = value_of(row, own, columns.task) if isinstance(own, str) else [_cell(row, name) for name in own]
+    options = [value for value in values if value is not None] if isinstance(values, Sequence) else []
+    if len(options) < 2:
+        raise UserError(f"{row.where}: has {len(options)} choices; send two or more.")
+    contents = [_sent(row, "choices", value, columns) for value in options]
+    names = tuple(map(str, range(len(contents))))
+    return {"choices": names} | _files(row, columns.kind, [_content(row, columns.inputs[0], columns), *contents])
 
 
 def _answer(row: Row, columns: Columns, labelled: bool, cleaning: Cleaning | None, reading: Reading) -> Draft:

@@ -95,9 +95,9 @@ def unlabelled(
 
 
 def examples_of(task: TaskFile, rows: Sequence[Mapping[str, Any]], cleaning: Cleaning | None = None) -> list[Example]:
-    """Rows that stand in no file, laid out as tables of the task, without answers. UserError, with the number of the
-    row, for one that cannot be used."""
-    reader = _Reader(task, Path(), "the task", "predict", Reading(), cleaning)
+    """Rows that stand in no file, laid out as tables of the task, without answers; of kinds whose rows are files they
+    hold the contents of these. UserError, with the number of the row, for one that cannot be used."""
+    reader = _Reader(task, Path(), "the task", "predict", Reading(), cleaning, are_sent=True)
     part = Part(path="rows")
     columns = reader._columns(part)
     read = [Row(f"row {number}", f"row {number}", dict(fields)) for number, fields in enumerate(rows, 1)]
@@ -167,6 +167,8 @@ class _Reader:
     """Whether rows must have the columns that name them and their language."""
     has_all: bool = False
     """Whether no row may be left out: files for test servers have all, empty ones, too."""
+    are_sent: bool = False
+    """Whether rows stand in no file."""
 
     def __post_init__(self) -> None:
         self.rejects = Rejects(self.task.max_rejects, self.reading)
@@ -225,8 +227,9 @@ class _Reader:
         optional = tuple(task.optional)
         may_be_empty = self.has_all and task.kind == TEXT
         return Columns(
-            inputs, label, options, task.classes or None, self.name, optional, task.kind, may_be_empty, task.outside
-        )
+            inputs, label, options, task.classes or None, self.name, optional, task.kind, may_be_empty, task.outside,
+            self.are_sent,
+        )  # fmt: skip
 
     def _draft(self, row: Row, part: Part, columns: Columns) -> Draft | None:
         is_labelled = self.split != "predict"

@@ -12,7 +12,7 @@ import wave
 from collections.abc import Iterator, Sequence
 from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,12 +30,22 @@ from data_prep.sources.config import Accepts
 from data_prep.sources.records import Reject, first_line
 
 SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus")
-MAX_BYTES = 1 << 29
-MAX_SAMPLES = 1 << 29  # of all channels, as stored and at the rate asked for; 8 bytes each while they are read
 _MIN_RATE, _MAX_RATIO = 100, 200_000  # Hz; of two rates, in lowest terms: a filter has 20 times as many values
 _WIDTHS = (1, 2, 3, 4, 8)  # bytes of an integer
 _UNIT_BYTES = 16 << 20
 _FOLDER, _NONE = "folder", "none"
+
+
+class Limits(NamedTuple):
+    """Of one recording. samples: of all channels, as stored and at the rate asked for; 8 bytes each while they are
+    read."""
+
+    bytes: int
+    samples: int
+
+
+STORED = Limits(1 << 29, 1 << 29)
+SENT = Limits(1 << 25, 1 << 24)  # by whoever asks a network that is served
 
 
 class SoundConfig(Settings):
@@ -132,33 +142,35 @@ def told_by(name: str, rule: str) -> str | None:
 
 def _waveform(file: SourceFile, rate: int) -> Iterator[np.ndarray | Reject]:
     with opened(file) as stream:
-        raw = stream.read(MAX_BYTES + 1)
+        raw = stream.read(STORED.bytes + 1)
     try:
         yield decoded(raw, rate)
     except BadSoundError as problem:
         yield Reject(file.name, 1, first_line(problem))
 
 
-def recording(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
-    """int16 [S] of a file, and its rate; see `decoded`. UnfitError, with the reason, where it is no recording."""
-    raw = read_bytes(path, MAX_BYTES)
+def recording(source: Path | bytes, rate: int | None = None) -> tuple[np.ndarray, int]:
+    """int16 [S] of a file, or of the contents of one that somebody sent, and its rate; see `decoded`. UnfitError, with
+    the reason, where it is no recording."""
+    is_sent = isinstance(source, bytes)
+    raw, name = (source, "what was sent") if is_sent else (read_bytes(source, STORED.bytes), source.name)
     try:
-        return _decoded(raw, rate)
+        return _decoded(raw, rate, SENT if is_sent else STORED)
     except BadSoundError as problem:
-        raise UnfitError(f"{path.name} is no recording that can be used ({first_line(problem)})") from None
+        raise UnfitError(f"{name} is no recording that can be used ({first_line(problem)})") from None
 
 
-def decoded(raw: bytes, rate: int | None) -> np.ndarray:
+def decoded(raw: bytes, rate: int | None, most: Limits = STORED) -> np.ndarray:
     """int16 [S]: the mean of the channels at `rate` samples per second; None: at its own. Raises BadSoundError."""
-    return _decoded(raw, rate)[0]
+    return _decoded(raw, rate, most)[0]
 
 
-def _decoded(raw: bytes, rate: int | None) -> tuple[np.ndarray, int]:
+def _decoded(raw: bytes, rate: int | None, most: Limits) -> tuple[np.ndarray, int]:
     if not raw:
         raise BadSoundError("empty file")
-    if len(raw) > MAX_BYTES:
-        raise BadSoundError(f"longer than {MAX_BYTES:,} bytes")
-    values, own_rate = _wav(raw) or _others(raw)
+    if len(raw) > most.bytes:
+        raise BadSoundError(f"longer than {most.bytes:,} bytes")
+    values, own_rate = _wav(raw, most) or _others(raw, most)
     if not len(values):
         raise BadSoundError("no sample in it")
     mono = values.mean(1)
@@ -166,19 +178,31 @@ def _decoded(raw: bytes, rate: int | None) -> tuple[np.ndarray, int]:
         common = gcd(own_rate, rate)
         if own_rate < _MIN_RATE or max(own_rate, rate) // common > _MAX_RATIO:
             raise BadSoundError(f"its rate of {own_rate:,} Hz cannot be brought to {rate:,}")
-        _check_length(len(mono) * rate // own_rate)
+        _check_length(len(mono) * rate // own_rate, most)
         from scipy.signal import resample_poly  # imported here because it takes half a second
 
         mono = resample_poly(mono, rate // common, own_rate // common)
     return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16), rate or own_rate
 
 
-def _check_length(samples: int) -> None:
-    if samples > MAX_SAMPLES:
-        raise BadSoundError(f"longer than {MAX_SAMPLES:,} samples")
+def tone(seconds: float, frequency: float, rate: int) -> bytes:
+    """A WAV file of a sine."""
+    values = 16384 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
+    with io.BytesIO() as out:
+        with wave.open(out, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            file.writeframes(np.rint(values).astype("<i2").tobytes())
+        return out.getvalue()
 
 
-def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
+def _check_length(samples: int, most: Limits) -> None:
+    if samples > most.samples:
+        raise BadSoundError(f"longer than {most.samples:,} samples")
+
+
+def _wav(raw: bytes, most: Limits) -> tuple[np.ndarray, int] | None:
     """float64 [S, channels] and the rate of a WAV file of integers; None for other files."""
     if raw[:4] != b"RIFF" or raw[8:12] != b"WAVE":
         return None
@@ -201,6 +225,7 @@ def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
         raise BadSoundError("truncated")
     if width not in _WIDTHS:
         raise BadSoundError(f"has samples of {8 * width} bits")
+    _check_length(len(data) // width, most)
     if width == 1:  # 8-bit samples are unsigned, all others signed
         values = np.frombuffer(data, np.uint8).astype(np.float64) / 128 - 1
     elif width == 3:
@@ -212,14 +237,14 @@ def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
     return values.reshape(-1, channels), rate
 
 
-def _others(raw: bytes) -> tuple[np.ndarray, int]:
+def _others(raw: bytes, most: Limits) -> tuple[np.ndarray, int]:
     if raw[:4] not in (b"fLaC", b"OggS") and (raw[:4] != b"RIFF" or raw[8:12] != b"WAVE"):
         raise BadSoundError("not a WAV, FLAC or OGG file")
     import soundfile
 
     try:
         with soundfile.SoundFile(io.BytesIO(raw)) as file:
-            _check_length(file.frames * file.channels)  # which a few bytes can claim
+            _check_length(file.frames * file.channels, most)  # which a few bytes can claim
             return file.read(dtype="float64", always_2d=True), file.samplerate
     except soundfile.LibsndfileError as error:
         raise BadSoundError(f"damaged: {error.error_string}") from None

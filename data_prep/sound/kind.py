@@ -177,13 +177,17 @@ class SoundKind(ArrayKind):
         _, hop = config.samples(rate)
         return DataFacts("sound", ("input", "label", "row"), (config.bands,), config.length, rate / hop)
 
-    def file_facts(self, path: Path) -> FileFacts:
+    def file_facts(self, source: Path | bytes) -> FileFacts:
         """Digest of the samples, at the recording's own rate, and its duration."""
-        waveform, rate = files.recording(path)
+        waveform, rate = files.recording(source)
         return FileFacts(digest(waveform), len(waveform) / rate)
 
     def file_reader(self, folder: Path) -> FrameReader:
         return FrameReader(Scale.load(folder))
+
+    def example_file(self) -> bytes:
+        """A quarter of a second of the note A."""
+        return files.tone(0.25, 440.0, 8000)
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
         scale = Scale.load(preprocessor)
@@ -196,9 +200,9 @@ class FrameReader:
 
     scale: Scale
 
-    def __call__(self, path: Path) -> np.ndarray:
+    def __call__(self, source: Path | bytes) -> np.ndarray:
         scale = self.scale
-        waveform, _ = files.recording(path, scale.sample_rate)
+        waveform, _ = files.recording(source, scale.sample_rate)
         return scale.apply(frames(waveform / FULL_SCALE, scale.sample_rate, scale.config))
 
     def times(self, length: int) -> np.ndarray:

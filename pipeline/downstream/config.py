@@ -29,10 +29,10 @@ class JobConfig(Settings):
 
 
 def kind_problems(recipe: Any, job: Any, kinds: Sequence[str]) -> Iterator[Problem]:
-    """A problem if the recipe's kind of data is not among those that the job reads."""
-    if recipe.kind not in kinds:
+    """A problem if the recipe's kind of data, where it is known, is not among those that the job reads."""
+    if recipe.kind is not None and recipe.kind not in kinds:
         wanted = " and ".join(NOUNS.get(kind, kind) for kind in kinds)
-        yield ".task", f"{job.task} is of {wanted}, and data.kind is {recipe.kind}"
+        yield ".task", f"{job.task} is of {wanted}, and the network reads {recipe.kind}"
 
 
 def held_out_text_problems(recipe: Any, job: JobConfig, split: str = "validation") -> Iterator[Problem]:

@@ -3,7 +3,8 @@
 pretrained   the recipe's network            scratch   the same shape with random weights
 frozen       its weights are kept (fine-tuning)
 a name       one of an evaluation's `networks`
-a folder     any that `transformers` can open; numbers call it by the last part of its path
+a folder     any that `transformers` can open, or of an encoder of frames for jobs on recordings; numbers call it by the
+             last part of its path
 """
 
 from __future__ import annotations

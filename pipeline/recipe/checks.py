@@ -83,7 +83,7 @@ def problems_of_jobs(recipe: Evaluation) -> Iterator[Problem]:
 
 
 def _networks(recipe: Evaluation) -> Iterator[Problem]:
-    """Other networks with names that mean something else, and those that no job compares."""
+    """Other networks with names that mean something else, those that no job compares, and kinds that differ."""
     read = {name for job in recipe.downstream for name in downstream.compared(recipe, job)}
     for name in recipe.networks:
         if name in OWN or not re.fullmatch(SLUG, name):
@@ -91,6 +91,12 @@ def _networks(recipe: Evaluation) -> Iterator[Problem]:
             yield f"networks.{name}", f"{name!r} {meant}; choose another"
         elif name not in read:
             yield f"networks.{name}", "no job reads it; add its name to models of one, or leave it out"
+    named = {"init": recipe.init, **{f"networks.{name}": of for name, of in recipe.networks.items()}}
+    for section, of in named.items():
+        if of.kind is not None and of.kind != of.reads:
+            yield f"{section}.kind", f"{of.kind}, and the network reads {of.reads}; leave it out"
+        elif of.reads is not None and recipe.kind not in (None, of.reads):
+            yield section, f"reads {of.reads}, and init reads {recipe.kind}; name a network of {recipe.kind}"
 
 
 def _sections(recipe: Recipe) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from data_prep.errors import UserError, choices
 from data_prep.findings import Finding
 from data_prep.settings import with_new_defaults
-from pipeline.recipe import addresses, errors, parse, start, suite, unions
+from pipeline.recipe import addresses, errors, init, parse, start, suite, unions
 from pipeline.recipe.recipe import Evaluation, Experiment, Recipe, model_of
 
 LONGEST = 4 << 20  # bytes of a recipe
@@ -72,6 +72,8 @@ def load(
         lay_over = partial(parse.lay_over, changes={path: value}, where=f"--set {override}")
         changes.append((SET, unions.changed(model, data, lay_over)))
     start.fill(data, load_pretraining)
+    if model is Evaluation:
+        init.fill(data, load_pretraining)
     written = suite.fill(data, where, changes) if model is Evaluation else str
     origin = origin_of(where, changes)
     try:
@@ -88,9 +90,10 @@ def load_pretraining(
     name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = (), key: str = start.KEY
 ) -> Recipe:
     """As `load`, of a recipe that pretrains a network. key: the section that names it."""
-    recipe = load(name_or_path, scale, overrides)
-    if not isinstance(recipe, Recipe):
+    if model_of(read(name_or_path)[0]) is Evaluation:  # which may name itself
         raise UserError(f"{key}.recipe: {name_or_path} trains no network; name a recipe that does.")
+    recipe = load(name_or_path, scale, overrides)
+    assert isinstance(recipe, Recipe)
     return recipe
 
 

@@ -30,7 +30,7 @@ from pipeline.recipe.suite import SuiteConfig
 from pipeline.slug import SLUG
 from training import objectives
 from training.config import NetworkConfig, OrderConfig, PlacementConfig, TrainConfig
-from training.models.text.start.settings import network_of
+from training.models.described import described
 
 if TYPE_CHECKING:  # unions built at run time
     Tokenizer: TypeAlias = TokenizerConfig
@@ -92,8 +92,8 @@ class Experiment(Settings):
 
     @property
     @abstractmethod
-    def kind(self) -> str:
-        """The kind of data that its network reads."""
+    def kind(self) -> str | None:
+        """The kind of data that its network reads; None until that is known."""
 
     @property
     @abstractmethod
@@ -203,12 +203,12 @@ class Evaluation(Experiment):
         """The shape of the network; None until it is known where its folder lies."""
         if self.init.folder is None:
             return None
-        of_folder = network_of(self.init.folder)
+        of_folder = described(self.init.folder)
         return NetworkConfig(architecture=of_folder.architecture, config=of_folder.config)
 
     @property
-    def kind(self) -> str:
-        return "text"  # all that `network_of` opens
+    def kind(self) -> str | None:
+        return self.init.reads
 
     @property
     def cleaning(self) -> Cleaning:

@@ -42,6 +42,9 @@ def fill(data: dict[str, Any], load: Callable[[str, str | None], Recipe]) -> Non
         recipe = load(other, start.get("scale"))
         if recipe.train.start is not None:
             raise UserError(f"{KEY}.recipe: {other} starts from another network itself; name one that does not.")
+        kind = own.get("kind") if isinstance(own := data.get("data"), dict) else None
+        if isinstance(kind, str) and kind != recipe.kind:
+            raise UserError(f"{KEY}.recipe: {other} reads {recipe.kind}, and data.kind is {kind}; name another.")
         vocabulary = {} if recipe.tokenizer is None else {"vocabulary": recipe.tokenizer.vocabulary}
         _lay_under(data, recipe.network.model_dump(mode="json"), vocabulary)
 

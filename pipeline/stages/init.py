@@ -13,7 +13,8 @@ from pipeline.artifact import MODEL, Artifact
 from pipeline.recipe.recipe import Evaluation
 from pipeline.stage import Context, Stage
 from training.inference.sentence_folder import copy_modules, module_contents
-from training.models.text.start.settings import PICKLES, contents, network_of
+from training.models.described import described
+from training.models.text.start.settings import PICKLES, contents
 
 
 def config(recipe: Evaluation, name: str = "") -> dict[str, Any]:
@@ -54,9 +55,9 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     copy_modules(folder, out_dir / MODEL)
     if _digests(out_dir / MODEL) != config:
         raise UserError(f"init.folder: {folder} has changed since this run began; run it again.")
-    network = network_of(out_dir / MODEL)
+    network = described(out_dir / MODEL)
     parameters = sum(math.prod(entry.shape) for entry in header_of_folder(folder).values())
-    return {"architecture": network.architecture, "vocabulary": network.rows, "parameters": parameters}
+    return {"architecture": network.architecture, **network.takes, "parameters": parameters}
 
 
 INIT = Stage("init", 1, run)

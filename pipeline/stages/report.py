@@ -25,6 +25,8 @@ from training.monitor.names import speed_of
 
 SUMMARIES = {"init": "network", "ingest": "corpus", "shards": "shards", "pretrain": "pretraining"}
 """Names of summaries in report.json, by the names of their nodes."""
+TAKES = {"vocabulary": "tokens", "bands": "bands"}
+"""What a network takes, as its summary and its page call it."""
 SUITE = "suite"
 """Key of the report of all jobs of a suite in report.json."""
 
@@ -101,7 +103,8 @@ def _of_networks(stages: dict[str, Artifact]) -> list[str]:
         summary, other = artifact.summary, name.partition("-")[2]
         about = f"{escaped(summary['architecture'])}, {summary['parameters']:,} parameters"
         called = f"{escaped(other)}, another to compare with" if other else "A network that existed"
-        lines += [f"{called}: {about}, {summary['vocabulary']:,} tokens.", ""]
+        takes = next(f"{summary[noun]:,} {shown}" for noun, shown in TAKES.items() if noun in summary)
+        lines += [f"{called}: {about}, {takes}.", ""]
     return ["## Network", *lines]
 
 

@@ -18,7 +18,10 @@ from pipeline.home import Home
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Evaluation
 from pipeline.stage import Context
+from pipeline.stages import init
+from tests.data_prep.sound.recordings import written
 from tests.pipeline import tiny_predictions
+from tests.pipeline.downstream.fine_tune import listening
 
 SHORT = "downstream.0.length=16"
 
@@ -171,8 +174,60 @@ def test_a_recipe_that_starts_elsewhere_itself_is_refused(tmp_path: Path) -> Non
         load(second)
 
 
-def test_a_recipe_of_other_data_than_text_is_refused_before_it_is_trained() -> None:
-    recipe = load("finetune", None, ["init.model=null", "init.recipe=masked-frames"])
-    (named,) = starting.named_networks(recipe)
-    with pytest.raises(UserError, match=r"init.recipe: the network of masked-frames reads sound, and here one of text"):
-        starting.first(named, [])
+def test_jobs_are_told_what_the_network_of_a_recipe_reads_before_it_is_trained(tmp_path: Path) -> None:
+    changed = ["init.model=null", "init.recipe=masked-frames"]
+    with pytest.raises(UserError, match=r"downstream.0.data: of kind sound rows are told by a task file; set it to"):
+        load("finetune", None, changed)
+    with pytest.raises(UserError, match=r"tagging is of text and sound, and the network reads images"):
+        load("finetune", None, ["init.model=null", "init.recipe=autoencoder"])
+    with pytest.raises(UserError, match=r"init.kind: text, and the network of masked-frames reads sound; leave it out"):
+        load("finetune", None, [*changed, "init.kind=text"])
+    with pytest.raises(UserError, match=r"init.kind: sound, and the network reads text; leave it out"):
+        load("finetune", None, ["init.kind=sound"])
+    with pytest.raises(UserError, match=r"networks.heard: reads sound, and init reads text; name a network of text"):
+        load("finetune", None, ["downstream.0.models=[heard]", "networks.heard={recipe: masked-frames}"])
+    itself = tmp_path / "itself.yaml"
+    itself.write_text(f"name: itself\ninit: {{recipe: {itself}}}\ndownstream: []\n")
+    with pytest.raises(UserError, match=r"init.recipe: .*itself.yaml trains no network; name a recipe that does"):
+        load(itself)
+
+
+def test_texts_are_not_learned_by_a_network_of_sound() -> None:
+    with pytest.raises(UserError, match=r"train.start.recipe: masked-frames reads sound, and data.kind is text"):
+        load("adapt", None, ["train.start={recipe: masked-frames}"])
+
+
+def test_jobs_on_recordings_take_the_network_of_a_recipe_or_a_folder(tmp_path: Path) -> None:
+    """Nothing in the recipe says that it is of sound."""
+    task, network = tmp_path / "clips.yaml", listening.network_of(tmp_path / "network")
+    for number in range(8):
+        written(tmp_path / ("low", "high")[number % 2] / f"{number}.wav", (300, 900)[number % 2], seed=number)
+    task.write_text("{kind: sound, layout: files, train: '*/*.wav', split: {validation: 0.25, test: 0.25}}")
+    job = {
+        "name": "clips", "task": "classification", "data": {"task": str(task)}, "labels": [None], "steps": 2,
+        "batch": 2, "length": 24, "pooling": "mean", "lrs": [1e-3], "validation_rows": 2, "test_rows": 2,
+        "baselines": ["statistics"],
+    }  # fmt: skip
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps({"name": "mine", "init": {"recipe": "masked-frames"}, "downstream": [job]}))
+    earlier = starting.to_train(load(path), [], Home(tmp_path / "home"))
+    assert [(each.name, each.kind, each.downstream) for each in earlier] == [("masked-frames", "sound", [])]
+    settings = starting.asked_settings(str(path), str(network))
+    recipe: Any = load(path, None, settings)
+    assert (recipe.kind, recipe.init.kind, recipe.network.config["hidden_size"]) == ("sound", None, 16)
+    nodes = {node.name: node for node in dag.nodes(recipe, tmp_path)}
+    assert nodes["clips"].inputs == {"pretrained": "init"} and nodes["clips"].config["examples"]
+    context = Context(downloads=tmp_path, progress=lambda *_: None, files=nodes["init"].files)
+    (tmp_path / "out").mkdir()
+    summary = init.run(nodes["init"].config, {}, tmp_path / "out", context)
+    assert (summary["architecture"], summary["bands"]) == ("bert", 8)
+    names = {file.name for file in (tmp_path / "out" / MODEL).iterdir()}
+    assert names == {"config.json", "model.safetensors", "scale.json"}
+    (network / "scale.json").write_text((network / "scale.json").read_text() + " ")
+    renewed = {node.name: node for node in dag.nodes(load(path, None, settings), tmp_path)}
+    assert renewed["init"].config != nodes["init"].config, "how frames are made is part of a network"
+    with pytest.raises(UserError, match=r"downstream.0.length: 33 exceeds network.config.max_position_embeddings 32"):
+        load(path, None, [*settings, "downstream.0.length=33"])
+    (network / "scale.json").unlink()
+    with pytest.raises(UserError, match=r"network: nothing in it says how frames are made of files; copy the whole"):
+        load(path, None, settings)

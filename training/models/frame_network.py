@@ -19,9 +19,9 @@ from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, checked, clause, read_json
 from data_prep.opening.pretrained import excess
 from data_prep.opening.tensors import header
+from training.models.described import FRAMES
 from training.models.opening import built
 
-KIND = "frames"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -54,7 +54,7 @@ def save_network(folder: Path, network: FrameNetwork) -> None:
     """Write what `open_network` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / _WEIGHTS)
-    config = {"kind": KIND, "bands": network.bands, "network": network.config.to_dict()}
+    config = {"kind": FRAMES, "bands": network.bands, "network": network.config.to_dict()}
     (folder / _CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
 

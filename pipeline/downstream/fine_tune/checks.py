@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from data_prep.errors import UserError, choices
+from data_prep.kinds import kind_read_by
 from data_prep.labelled import checks
 from data_prep.labelled.examples import TEXT, Task
 from data_prep.labelled.files import Labelled, LabelledConfig, load
@@ -19,7 +20,8 @@ from pipeline.downstream import metrics
 from pipeline.downstream.fine_tune.metrics import unscorable
 from pipeline.fingerprint import digest
 from training.models import adapters
-from training.models.text.architectures import architecture_in, architecture_of
+from training.models.described import described
+from training.models.text.architectures import Architecture, architecture_in, architecture_of
 
 TASKS_WRITTEN: tuple[Task, ...] = ("classification", "regression", "question-answering", "text-to-text")
 """Those whose answers a network can write."""
@@ -54,8 +56,10 @@ if TYPE_CHECKING:
     from pipeline.downstream.fine_tune.job import Config
 
 
-def baselines_of(kind: str, task: Task) -> tuple[str, ...]:
-    """Names of the methods without a network for a task on a kind of data."""
+def baselines_of(kind: str | None, task: Task) -> tuple[str, ...]:
+    """Names of the methods without a network for a task on a kind of data; None: on any."""
+    if kind is None:
+        return tuple(dict.fromkeys([*BASELINES.get(task, ()), *BASELINES_OF_FILES.get(task, ())]))
     return (BASELINES if kind == TEXT else BASELINES_OF_FILES).get(task, ())
 
 
@@ -67,7 +71,7 @@ def check(job: Config, others: list[Path], cleaning: Cleaning, kind: str = TEXT)
     if job.adapters is not None and (needed := adapters.missing()):
         raise UserError(f"downstream {job.name}: adapters: {needed}.")
     for folder in others:
-        for problem in _of_network(folder, job):
+        for problem in _of_network(folder, job, kind):
             raise UserError(f"downstream {job.name}: models: {folder}: {problem}.")
     if job.data.name is not None:
         return
@@ -109,7 +113,8 @@ def findings(data: Labelled) -> Findings:
     problems = (*wrong, *checks.problems(data))
     examples = [example for split in data.splits.values() for example in split if example.files]
     contents = digest([example.digest for example in examples]) if examples else ""
-    files = tuple((file, _state(Path(file))) for example in examples for file in example.files)
+    paths = (file for example in examples for file in example.files if isinstance(file, str))
+    files = tuple((path, _state(Path(path))) for path in paths)
     said = tuple(checks.remarks(data))
     scored = {} if wrong else {split: unscorable(data, data.splits[split]) for split in ("validation", data.reported)}
     reasons = {split: why.rstrip(".") for split, why in scored.items() if why}
@@ -213,8 +218,19 @@ def architecture_problems(job: Config, model_type: str) -> Iterator[tuple[str, s
         yield ".layer_decay", f"of {model_type!r} the {why}; set it to 1.0"
 
 
-def _of_network(folder: Path, job: Config) -> Iterator[str]:
-    """Why a network in a folder of `transformers` cannot be fine-tuned by a job."""
+def _of_network(folder: Path, job: Config, kind: str) -> Iterator[str]:
+    """Why a network in a folder cannot be fine-tuned by a job on data of a kind."""
+    if (kind_read_by(folder) or TEXT) != kind:
+        yield f"its network does not read {kind}; name one that does"
+    elif kind == TEXT:
+        yield from _of_network_of_text(folder, job)
+    else:
+        network = described(folder)
+        line = architecture_of(network.architecture)
+        yield from _shape_problems(job, line, network.architecture, network.config, line.first(0), job.length)
+
+
+def _of_network_of_text(folder: Path, job: Config) -> Iterator[str]:
     config: Any = None
     try:
         config = read_json(folder / "config.json")
@@ -231,9 +247,15 @@ def _of_network(folder: Path, job: Config) -> Iterator[str]:
     if pad is None and not line.causal:
         yield "its tokenizer has no token for padding"
         return
-    yield from (f"{path[1:]}: {text}" for path, text in architecture_problems(job, config["model_type"]))
-    name, first = line.setting("max_position_embeddings"), line.first(pad or 0)
-    positions = config.get(name)
     asked = job.length + (job.max_answer if job.written and line.causal else 0)
+    yield from _shape_problems(job, line, config["model_type"], config, line.first(pad or 0), asked)
+
+
+def _shape_problems(
+    job: Config, line: Architecture, model_type: str, config: Mapping[str, Any], first: int, asked: int
+) -> Iterator[str]:
+    """first: the number of the first position. asked: the length of the longest row."""
+    yield from (f"{path[1:]}: {text}" for path, text in architecture_problems(job, model_type))
+    positions = config.get(line.setting("max_position_embeddings"))
     if isinstance(positions, int) and positions < asked + first:
         yield f"length {asked} exceeds its {positions - first} positions"

@@ -32,7 +32,7 @@ from training.objectives.fine_tuning import FineTuning, Pooling
 
 TASK, ENCODER, REST = "task.json", "encoder", "rest.safetensors"
 FORMAT = 1
-AT_ONCE = 1024  # examples
+AT_ONCE = 1024  # examples that are encoded together, unless their head says another number
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ class FineTuned:
     def scored(self, examples: Sequence[Example]) -> Iterator[tuple[Encoded, Ragged]]:
         """The rows of some of the examples after others, and the network's scores of them."""
         head, tokenizer = module_of(self.shape), tokenizer_of(self.shape, self.folder, self.framed)
-        for start in range(0, len(examples), AT_ONCE):
-            rows = head.encode(self.shape, examples[start : start + AT_ONCE], tokenizer, self.layout)
+        at_once = getattr(head, "AT_ONCE", AT_ONCE)
+        for start in range(0, len(examples), at_once):
+            rows = head.encode(self.shape, examples[start : start + at_once], tokenizer, self.layout)
             yield rows, scores_of(self.objective.scores, rows)
 
 

@@ -117,10 +117,11 @@ class Config(JobConfig):
     """Methods without a network to compare with."""
     models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
     """Networks to fine-tune: pretrained; scratch, its shape with random weights; frozen, under which the linear layer
-    alone learns; names of an evaluation's `networks`; or folders that `transformers` can open."""
+    alone learns; names of an evaluation's `networks`; or folders that `transformers` can open, or of encoders of
+    frames."""
     attributions: int = Field(default=0, ge=0)
-    """Wrong answers, those of which the pretrained network is most sure, whose words are left out in turn to see which
-    push towards them."""
+    """Wrong answers, those of which the pretrained network is most sure, whose words, or stretches of recordings, are
+    left out in turn to see which push towards them."""
     submission: bool = False
     """Whether the pretrained network's predictions for rows without labels (`predict` of a task) are written as test
     servers ask for them: after training with the most labels, in the first seed."""
@@ -189,15 +190,11 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 def _file_problems(kind: str, job: Config) -> Iterator[Problem]:
     """Settings of jobs on texts that a job on files, such as recordings, does not have."""
     if job.task not in _OF_FILES:
-        yield ".task", f"{job.task} is of text, and data.kind is {kind}; it has {', '.join(_OF_FILES)}"
+        yield ".task", f"{job.task} is of text, and the network reads {kind}; it has {', '.join(_OF_FILES)}"
     if not job.data.is_task:
         yield ".data", f"of kind {kind} rows are told by a task file; set it to {{task: …}}"
     if job.pooling != "mean" and job.task not in _OF_POSITIONS:
-        yield ".pooling", f"{job.pooling} is of tokens, and data.kind is {kind}; set it to mean"
-    if job.attributions:
-        yield ".attributions", f"are of words, and data.kind is {kind}; leave them out"
-    if folders := compared(job):
-        yield ".models", f"{folders[0]!r} is no network of {kind}; name some of {', '.join(OWN)}"
+        yield ".pooling", f"{job.pooling} is of tokens, and the network reads {kind}; set it to mean"
 
 
 def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -313,8 +310,6 @@ def run(
     served = is_served(inputs["pretrained"].path / MODEL)
     if not served:
         said.append("the encoder is not registered: no library but this one opens it, by `open_encoder`")
-    if kind != TEXT:
-        said.append(f"the fine-tuned network is not registered: models that are served are given no {data.noun}s")
     made = report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)
     if PRETRAINED in job.models:
         report.write_predictions(job, data, trials, out_dir)
@@ -331,8 +326,8 @@ def run(
             predictions=predictions_file.FILE,
         )
         if job.attributions:
-            context.progress(f"leaving out words of {job.attributions:,} wrong answers")
+            context.progress(f"leaving out parts of {job.attributions:,} wrong answers")
             model = exported.open_fine_tuned(out_dir / FINE_TUNED)
             made = attributed.added(made, model, data, trials.reported(), first, job.attributions, figures)
-    candidates = [each for each in made.candidates if kind == TEXT and (served or each.kind != ENCODER)]
+    candidates = [each for each in made.candidates if served or each.kind != ENCODER]
     return replace(made, candidates=candidates)

@@ -24,6 +24,7 @@ import soundfile
 from PIL import Image
 
 from data_prep.images.pixels import MAX_SCANS, BadImageError, ImagesConfig, decoded
+from data_prep.opening.files import UnfitError
 from data_prep.sound import files as sound
 from data_prep.sources.archives import listed
 from data_prep.sources.config import SourceConfig
@@ -313,14 +314,22 @@ def test_rates_that_have_no_common_divisor_are_brought_together() -> None:
     assert len(sound.decoded(wav(44_101), 16_000)) == -(-4000 * 16_000 // 44_101)
 
 
-def test_recordings_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sound, "MAX_SAMPLES", 10_000)
-    with pytest.raises(sound.BadSoundError, match=r"longer than 10,000 samples"):
-        sound.decoded(wav(1000), 16_000)
-    file = io.BytesIO()
+def test_recordings_have_an_end() -> None:
+    most, file = sound.Limits(20_000, 10_000), io.BytesIO()
     soundfile.write(file, np.zeros((6000, 2)), 16_000, format="FLAC")
-    with pytest.raises(sound.BadSoundError, match=r"longer than 10,000 samples"):
-        sound.decoded(file.getvalue(), 16_000)
+    for raw, rate in ((wav(1000), 16_000), (wav(16_000, 10_001), None), (file.getvalue(), None)):
+        with pytest.raises(sound.BadSoundError, match=r"longer than 10,000 samples"):
+            sound.decoded(raw, rate, most)
+    with pytest.raises(sound.BadSoundError, match=r"longer than 20,000 bytes"):
+        sound.decoded(wav(16_000, 20_000), None, most)
+
+
+def test_recordings_that_are_sent_end_sooner() -> None:
+    """62 KB of a FLAC file are 42 minutes of silence."""
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(sound.SENT.samples + 1, np.int16), 8000, format="FLAC")
+    with pytest.raises(UnfitError, match=r"what was sent is no recording .*\(longer than 16,777,216 samples\)"):
+        sound.recording(file.getvalue())
 
 
 def test_odd_widths_of_samples_are_refused() -> None:

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from data_prep.shards.rows import Rows, ragged
 from training.inference.encoding import Features, in_batches
 from training.inference.networks import copy_others
+from training.models.described import FRAMES
 from training.models.fine_tuning import layers_of
-from training.models.frame_network import KIND, FrameNetwork, open_network, save_network
+from training.models.frame_network import FrameNetwork, open_network, save_network
 from training.models.text.architectures import longest
 
 __all__ = ["FrameEncoder", "describes", "open_encoder", "open_network", "open_trainable"]
 
 
 def describes(config: Mapping[str, Any]) -> bool:
-    return config.get("kind") == KIND
+    return config.get("kind") == FRAMES
 
 
 def open_encoder(folder: Path, device: torch.device) -> FrameEncoder:

@@ -1,30 +1,37 @@
-"""What each word does to an answer: it is left out, and the network asked again (Li et al. 2016, "erasure").
+"""What each part of an example does to an answer: it is left out, and the network asked again (Li et al. 2016,
+"erasure").
 
     "not a bad film" ─► "a bad film", "not bad film", "not a film", "not a bad" ─► scores ─► an effect of each word
+    a recording      ─► without its first stretch, without its second …        ─► scores ─► an effect of each stretch
 
 All that is asked again goes the way of an evaluation, so a word beyond the network's length has no effect. Of a single
-word there is none either: without it nothing can be asked.
+part there is none either: without it nothing can be asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 
-from data_prep.labelled.examples import Example
+from data_prep.labelled.examples import TEXT, Example
 from data_prep.text.words import places
 from pipeline.downstream.fine_tune.exported import FineTuned
-from pipeline.downstream.fine_tune.heads import module_of
+from pipeline.downstream.fine_tune.heads import module_of, tokenizer_of
+from pipeline.downstream.fine_tune.heads.arrays import array_of
+
+MOST_STRETCHES, SHORTEST = 20, 4  # of an array; positions of one
 
 
 @dataclass(frozen=True)
-class Word:
-    """A word between `start` and `end` of an example's first or second text (`of`: 0 or 1).
+class Part:
+    """A word between the characters `start` and `end` of an example's first or second text (`of`: 0 or 1), or a stretch
+    between these positions of its array.
 
-    effect: by how much the answer is nearer to the wrong one, and further from the right one, with the word than
+    effect: by how much the answer is nearer to the wrong one, and further from the right one, with the part than
     without it: in nats of the log odds of the two (class, choice), or in units of the number (score).
     """
 
@@ -34,48 +41,79 @@ class Word:
     effect: float
 
 
-def effects(model: FineTuned, cases: Sequence[tuple[Example, Any]]) -> list[list[Word]]:
-    """The words of each example, in their order. cases: examples whose truth is known, and a wrong answer to each."""
+class Omission(Protocol):
+    """How examples of a kind lose a part."""
+
+    def places(self, example: Example) -> list[tuple[int, int, int]]:
+        """`of`, `start` and `end` of each part."""
+        ...
+
+    def without(self, example: Example, of: int, start: int, end: int) -> Example: ...
+
+
+class Words:
+    """Of texts, words are left out."""
+
+    def places(self, example: Example) -> list[tuple[int, int, int]]:
+        texts = (example.text, example.text_pair or "")
+        return [(of, *place) for of, text in enumerate(texts) for place in places(text)]
+
+    def without(self, example: Example, of: int, start: int, end: int) -> Example:
+        text = (example.text, example.text_pair or "")[of]
+        before, after = text[:start], text[end:]
+        text = before + (after[1:] if after[:1].isspace() and (not before or before[-1].isspace()) else after)
+        return replace(example, text=text) if of == 0 else replace(example, text_pair=text)
+
+
+class Stretches:
+    """Of arrays in files, such as recordings, stretches of nearly equal length are left out."""
+
+    def __init__(self, model: FineTuned) -> None:
+        self._read = tokenizer_of(model.shape, model.folder, model.framed)
+
+    def places(self, example: Example) -> list[tuple[int, int, int]]:
+        length = len(array_of(example, self._read))
+        number = min(MOST_STRETCHES, length // SHORTEST)
+        bounds = [length * place // number for place in range(number + 1)] if number else []
+        return [(0, start, end) for start, end in pairwise(bounds)]
+
+    def without(self, example: Example, of: int, start: int, end: int) -> Example:
+        return replace(example, omitted=(start, end))
+
+
+def effects(model: FineTuned, cases: Sequence[tuple[Example, Any]]) -> list[list[Part]]:
+    """The parts of each example, in their order. cases: examples whose truth is known, and a wrong answer to each."""
+    omission: Omission = Words() if model.shape.kind == TEXT else Stretches(model)
     asked: list[Example] = []
-    for example, _ in cases:
-        asked += [example, *(_without(example, *place) for place in _places(example))]
+    found: list[list[tuple[int, int, int]]] = []
     truths, answers = [], []
     for example, answer in cases:
-        number = 1 + len(_places(example))
-        truths += [example] * number
-        answers += [answer] * number
+        of_example = omission.places(example)
+        found.append(of_example if len(of_example) > 1 else [])
+        variants = [example, *(omission.without(example, *place) for place in found[-1])]
+        asked += variants
+        truths += [example] * len(variants)
+        answers += [answer] * len(variants)
     margins = _margins(model, asked, truths, answers)
-    words, start = [], 0
-    for example, _ in cases:
-        of_example = _places(example)
+    parts, start = [], 0
+    for of_example in found:
         whole, without = margins[start], margins[start + 1 : start + 1 + len(of_example)]
-        words.append([Word(*place, float(whole - each)) for place, each in zip(of_example, without, strict=True)])
+        parts.append([Part(*place, float(whole - each)) for place, each in zip(of_example, without, strict=True)])
         start += 1 + len(of_example)
-    return words
-
-
-def _places(example: Example) -> list[tuple[int, int, int]]:
-    texts = (example.text, example.text_pair or "")
-    omissions = [(of, *place) for of, text in enumerate(texts) for place in places(text)]
-    return omissions if len(omissions) > 1 else []
-
-
-def _without(example: Example, of: int, start: int, end: int) -> Example:
-    text = (example.text, example.text_pair or "")[of]
-    before, after = text[:start], text[end:]
-    text = before + (after[1:] if after[:1].isspace() and (not before or before[-1].isspace()) else after)
-    return replace(example, text=text) if of == 0 else replace(example, text_pair=text)
+    return parts
 
 
 def _margins(
     model: FineTuned, asked: Sequence[Example], truths: Sequence[Example], answers: Sequence[Any]
 ) -> np.ndarray:
     """[examples] how much nearer the network is to each answer than to the truth."""
+    head = module_of(model.shape)
     margins: list[float] = []
     for rows, scores in model.scored(asked):
         if model.shape.head == "score":
-            margins += module_of(model.shape).predicted(model.shape, rows, scores).answers
+            margins += head.predicted(model.shape, rows, scores).answers
             continue
+        scores = head.of_examples(rows, scores) if hasattr(head, "of_examples") else scores
         for row in range(len(scores)):
             of_row, place = scores.row(row).ravel().astype(np.float64), len(margins)
             margins.append(of_row[answers[place]] - of_row[truths[place].label])

@@ -10,6 +10,8 @@
     fitted       (shape, `Encoded`, scores) ↦ the shape with what validation rows choose; of heads where they choose
     told         (shape, example, answer) ↦ what is told of an answer, by name; of heads whose answers are not told as
                  they are
+    of_examples  (`Encoded`, scores) ↦ scores of each example; of heads that average those of several rows of one
+    AT_ONCE      how many examples are encoded together where a network is asked; of heads with large ones
 
 and imports no torch. A network that writes has one module for all heads: what it scores are the ids that it wrote.
 `OF_FILES` names the modules of examples that are files, whatever their kind.

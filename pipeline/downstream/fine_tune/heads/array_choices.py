@@ -12,18 +12,23 @@ import numpy as np
 from data_prep.kinds import FileReader
 from data_prep.labelled.examples import Example
 from data_prep.shards.rows import Ragged
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, choices
-from pipeline.downstream.fine_tune.heads.arrays import in_pieces
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, arrays, choices
 
+AT_ONCE = arrays.AT_ONCE
 outputs = choices.outputs
 
 
 def encode(shape: Shape, examples: Sequence[Example], read: FileReader, layout: Layout) -> Encoded:
-    return in_pieces(shape, examples, read, layout, choices.truth(examples))
+    return arrays.in_pieces(shape, examples, read, layout, choices.truth(examples))
 
 
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
+    return choices.predicted(shape, encoded, of_examples(encoded, scores))
+
+
+def of_examples(encoded: Encoded, scores: Ragged) -> Ragged:
     ends = np.cumsum(encoded.more["pieces"])
     of_rows = zip(ends - encoded.more["pieces"], ends, strict=True)
-    means = [np.mean([scores.row(row) for row in range(first, end)], 0, np.float64) for first, end in of_rows]
-    return choices.predicted(shape, encoded, Ragged.from_rows(means))
+    return Ragged.from_rows(
+        np.mean([scores.row(row) for row in range(first, end)], 0, np.float64) for first, end in of_rows
+    )

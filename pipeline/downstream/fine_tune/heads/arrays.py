@@ -22,6 +22,7 @@ from data_prep.shards.rows import Ragged, Rows, pieces, take
 from pipeline.downstream.counted import Counted
 from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, rows
 
+AT_ONCE = 64  # examples that are in memory as arrays
 outputs = rows.outputs
 
 
@@ -59,13 +60,20 @@ def array_of(example: Example, read: FileReader, number: int = 0) -> np.ndarray:
     """What a network reads of a file of an example, [L, width]. UserError where it has become none since it was
     checked."""
     try:
-        return read(Path(example.files[number]))
+        source = example.files[number]
+        values = read(source if isinstance(source, bytes) else Path(source))
     except UnfitError as error:
         raise UserError(f"{example.place}: {error}; mend the file, or leave the row out.") from None
+    start, end = (0, 0) if number else example.omitted
+    return values if start == end else np.concatenate([values[:start], values[end:]])
 
 
 def predicted(shape: Shape, encoded: Encoded, scores: Ragged) -> Predicted:
+    return rows.predicted(shape, encoded, of_examples(encoded, scores))
+
+
+def of_examples(encoded: Encoded, scores: Ragged) -> Ragged:
     counts = encoded.more["pieces"]
     begins = np.cumsum(counts) - counts
     means = np.add.reduceat(scores.values.astype(np.float64), begins) / counts[:, None]
-    return rows.predicted(shape, encoded, Ragged.from_lengths(means, np.ones(len(counts), np.int64)))
+    return Ragged.from_lengths(means, np.ones(len(counts), np.int64))

@@ -22,11 +22,11 @@ from data_prep.labelled.examples import Example
 from data_prep.labelled.segments import RATE, UNKNOWN, middles, stretches
 from data_prep.shards.rows import Ragged, Rows, offsets_of
 from pipeline.downstream.counted import Counted
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, softmax
-from pipeline.downstream.fine_tune.heads.arrays import array_of
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, arrays, softmax
 from pipeline.downstream.metrics.segments import segment_f1
 from pipeline.downstream.question_answering.windows import Frame, asked_once, cut, ranges
 
+AT_ONCE = arrays.AT_ONCE
 SMOOTHINGS = (1, 5, 9, 17, 33, 65)  # positions
 _NOTHING = Frame((), (), ())  # around frames there are no specials
 
@@ -36,7 +36,7 @@ def outputs(shape: Shape) -> int:
 
 
 def encode(shape: Shape, examples: Sequence[Example], read: FileReader, layout: Layout) -> Encoded:
-    frames = Ragged.from_rows((array_of(example, read) for example in examples), np.float32)
+    frames = Ragged.from_rows((arrays.array_of(example, read) for example in examples), np.float32)
     none = Ragged.from_rows([[] for _ in examples], np.uint32, ())
     windows = cut(none, frames, _NOTHING, layout.length, min(layout.window_overlap, layout.length - 1))
     begins = frames.offsets[:-1][windows.example] + windows.first

@@ -18,12 +18,12 @@ from data_prep.labelled.examples import Example
 from data_prep.labelled.segments import as_span, span_in
 from data_prep.shards.rows import Ragged, offsets_of
 from pipeline.downstream.counted import Counted
-from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, answers, softmax
-from pipeline.downstream.fine_tune.heads.arrays import array_of
+from pipeline.downstream.fine_tune.heads import Encoded, Layout, Predicted, Shape, answers, arrays, softmax
 from pipeline.downstream.metrics.spans import raw_scores
 from pipeline.downstream.question_answering import spans
 from pipeline.downstream.question_answering.windows import Frame, Windows, cut, ranges
 
+AT_ONCE = arrays.AT_ONCE
 outputs = answers.outputs
 _FRAME = Frame((0,), (0,), ())
 _UNITS = 1000  # a second, as places are whole numbers
@@ -31,7 +31,8 @@ _UNITS = 1000  # a second, as places are whole numbers
 
 def encode(shape: Shape, examples: Sequence[Example], read: FileReader, layout: Layout) -> Encoded:
     contexts, questions = (
-        Ragged.from_rows([array_of(example, read, number) for example in examples], np.float32) for number in (0, 1)
+        Ragged.from_rows([arrays.array_of(example, read, number) for example in examples], np.float32)
+        for number in (0, 1)
     )
     most = max(1, min(layout.max_question, layout.length - len(_FRAME) - layout.window_overlap - 1))
     windows = cut(questions, contexts, _FRAME, layout.length, layout.window_overlap, most)

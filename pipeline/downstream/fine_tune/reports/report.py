@@ -310,7 +310,8 @@ def _candidates(
         score=cell["mean"],
         spread=cell["std"] or None,
     )
-    of_data = {name: evaluation[name] for name in ("cleaning", "corpus", "task", "seed") if name in evaluation}
+    same = ("cleaning", "corpus", "task", "seed", "examples")
+    of_data = {name: evaluation[name] for name in same if name in evaluation}
     contents = evaluation.get("contents", {})
     of_data |= {
         "data": job.data.model_dump(mode="json"),

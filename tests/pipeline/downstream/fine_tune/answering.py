@@ -11,8 +11,8 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.fine_tune import exported
-from pipeline.downstream.fine_tune.heads import Layout, Shape
-from training.inference.networks.text import open_trainable
+from pipeline.downstream.fine_tune.heads import Layout, Shape, module_of
+from pipeline.downstream.fine_tune.learners import open_source
 from training.objectives.fine_tuning import FineTuning
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d"]
@@ -35,7 +35,8 @@ def made(network: Path, shape: Shape, length: int = 16, pooling: Any = "cls", **
     """The network of a folder under a linear layer of random weights. reads: how its rows are laid out."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        objective = FineTuning(open_trainable(network), shape.head, len(shape.labels) or 1, pooling)
+        outputs = module_of(shape).outputs(shape)
+        objective = FineTuning(open_source(network, shape), shape.head, outputs, pooling, paired=shape.paired)
         torch.nn.init.normal_(objective.network.classifier.weight)
     objective.network.eval()
     layout, settings = Layout(length, 5), {"head": shape.head, **reads}

@@ -15,14 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.labelled.examples import Example, Labelled
-from data_prep.shards.rows import Ragged
+from data_prep.shards.rows import Ragged, pieces
 from data_prep.text.words import places
 from pipeline.downstream.fine_tune.attributions.omission import effects
 from pipeline.downstream.fine_tune.attributions.shown import FIGURE, NOTE, added
-from pipeline.downstream.fine_tune.heads import Encoded, Predicted, Shape
+from pipeline.downstream.fine_tune.heads import Encoded, Predicted, Shape, tokenizer_of
 from pipeline.downstream.fine_tune.job import Config, needs
 from pipeline.reports.highlighted import LINES, WIDTH, columns_of, laid_out
 from pipeline.reports.report import Report, Table
+from tests.data_prep.sound.recordings import written
+from tests.pipeline.downstream.fine_tune import listening
 from tests.pipeline.downstream.fine_tune.answering import made, network_of
 
 VALUES = {"good": (3.0, -1.0), "bad": (-2.0, 4.0), "film": (0.5, 0.25)}  # of a word for the first and second label
@@ -143,6 +145,53 @@ def test_the_report_says_which_words_and_what_numbers_mean(tmp_path: Path) -> No
     assert "log odds" in made_report.about and WIDTH > 0
     right = added(report, model, data, examples[:1], Predicted([0], [0.9]), 3, tmp_path)
     assert right is report
+
+
+def recordings(folder: Path) -> tuple[Any, list[Example]]:
+    """A network of random weights for rows of 24 frames, and recordings of 0.2 s (18 frames), 0.6 s (58) and 0.05 s."""
+    shape = Shape("class", ("low", "high"), kind="sound")
+    model = made(listening.network_of(folder / "network"), shape, 24, "mean", kind="sound")
+    files = [written(folder / f"{place}.wav", 400, seconds) for place, seconds in enumerate((0.2, 0.6, 0.05))]
+    return model, [Example(text=file.name, files=(str(file),), label=0, id=file.name) for file in files]
+
+
+def test_a_network_is_asked_the_recording_without_the_stretch(tmp_path: Path) -> None:
+    """Also where what is left is read in other pieces: three, then two."""
+    model, examples = recordings(tmp_path)
+    read = tokenizer_of(model.shape, model.folder, False)
+    short, long, tiny = effects(model, [(example, 1) for example in examples])
+    assert [(part.start, part.end) for part in short] == [(0, 4), (4, 9), (9, 13), (13, 18)] and not tiny
+    assert len(long) == 14 and long[-1].end == 58
+    for example, parts in zip(examples, (short, long), strict=False):
+        frames = read(Path(example.files[0]))
+        rows = [frames, *(np.delete(frames, slice(part.start, part.end), axis=0) for part in parts)]
+        margins = [_margin(model, of_row) for of_row in rows]
+        assert [part.effect for part in parts] == pytest.approx([margins[0] - each for each in margins[1:]], abs=1e-5)
+        assert max(abs(part.effect) for part in parts) > 1e-3
+
+
+def _margin(model: Any, frames: np.ndarray) -> float:
+    """The mean over pieces, by the network itself."""
+    scores = [model.objective.scores({"input": Ragged.from_rows([each], np.float32)}) for each in pieces(frames, 24)]
+    first, second = np.mean([each.values[0] for each in scores], axis=0)
+    return float(second - first)
+
+
+def test_the_report_says_which_seconds(tmp_path: Path) -> None:
+    model, examples = recordings(tmp_path)
+    splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
+    data = Labelled("classification", ["low", "high"], splits, "made up", "CC0-1.0", "none", kind="sound")
+    report = Report("name", "about.", [Table("Scores", ["a"], [["b"]])], [], "verdict.", {})
+    told = added(report, model, data, examples, Predicted([1, 1, 1], [0.9, 0.8, 0.7]), 3, tmp_path)
+    assert (tmp_path / FIGURE).stat().st_size > 5000
+    assert told.tables[1].title == "Stretches of wrong answers"
+    first, _, tiny = told.tables[1].rows
+    assert first[:4] == ["0.wav", "low", "high", "90%"] and tiny[4:] == ["", ""]
+    noted = sorted(told.notes[NOTE][0]["stretches"], key=lambda each: -each["effect"])
+    assert {(each["start"], each["end"]) for each in noted} == {(0.0, 0.04), (0.04, 0.09), (0.09, 0.13), (0.13, 0.18)}
+    named = [f"{each['start']:.2f}–{each['end']:.2f} s {each['effect']:+.2f}" for each in noted]
+    towards = sum(each["effect"] > 0 for each in noted)
+    assert first[4:] == [", ".join(named[:towards]), ", ".join(reversed(named[towards:]))]
 
 
 def test_what_cannot_be_attributed_is_said_before_anything_runs() -> None:

@@ -4,58 +4,46 @@ wherever they are asked."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from data_prep.errors import UserError
-from data_prep.facts import DataFacts
 from data_prep.labelled.examples import Example
 from data_prep.labelled.files import LabelledConfig, load
+from data_prep.labelled.loading import examples_of
 from data_prep.shards.rows import Ragged, ragged
 from data_prep.sound.frames import FramesConfig, Scale, frames
 from data_prep.tokens.cleaning import Cleaning
 from flows.inference import predict
+from pipeline import gate
 from pipeline.downstream import predictions_file
 from pipeline.downstream.fine_tune import baselines, checks
 from pipeline.downstream.fine_tune.exported import open_fine_tuned
 from pipeline.downstream.fine_tune.heads import Layout, Shape, arrays, module_of, shape_of, tokenizer_of
 from pipeline.downstream.fine_tune.job import FINE_TUNED, needs, settings
+from pipeline.downstream.fine_tune.serving import answers, example_of, task_of_rows
 from pipeline.recipe.load import load as load_recipe
 from pipeline.reports.report import read
 from pipeline.stage import Context
 from pipeline.stages import job as job_stage
-from tests.data_prep.sound.recordings import RATE, tone, written
+from tests.data_prep.sound.recordings import RATE, written
 from tests.pipeline import tiny
+from tests.pipeline.downstream.fine_tune import answering
 from tests.pipeline.downstream.fine_tune.few_labels import job_of
-from training import objectives
-from training.config import NetworkConfig, ObjectiveConfig
-
-BANDS = 8
-FRAMES = FramesConfig(bands=BANDS, length=24)
-NETWORK = {
-    "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 32, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-}  # fmt: skip
+from tests.pipeline.downstream.fine_tune.listening import FRAMES, network_of
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder of frames with random weights, as its pretraining exports it: the folder of an artifact."""
-    fitted = tmp_path_factory.mktemp("fitted")
-    heard = [frames(tone(0.3, frequency), RATE, FRAMES) for frequency in (200, 500, 1500)]
-    Scale.fit(heard, RATE, FRAMES).save(fitted)
-    facts = DataFacts("sound", ("input",), (BANDS,), FRAMES.length, preprocessor=fitted)
-    config = {"model": NetworkConfig(architecture="bert", config=NETWORK)}
-    torch.manual_seed(0)
-    objective: Any = objectives.build(ObjectiveConfig(name="masked-frames"), config, facts, "cpu")
     folder = tmp_path_factory.mktemp("artifact")
-    objective.export(folder / "model", [])
+    network_of(folder / "model")
     return folder
 
 
@@ -140,7 +128,9 @@ def test_a_job_learns_from_recordings_and_answers_alike_wherever_it_is_asked(
     cells = {cell["model"]: cell["mean"] for cell in made.notes["cells"]}
     assert cells["majority"] == 0.5 and cells["statistics"] == cells["pretrained"] == 1.0
     assert set(cells) == {"pretrained", "frozen", "scratch", "majority", "statistics"}
-    assert not made.candidates and "are given no recordings" in " ".join(made.notes["remarks"])
+    (candidate,) = made.candidates
+    assert (candidate.kind, candidate.path, candidate.score) == (gate.FINE_TUNED, FINE_TUNED, 1.0)
+    assert candidate.evaluation["examples"] == settings(recipe, job(task), tmp_path)["examples"]
     assert "test by" in " ".join(made.notes["remarks"]) and "read in pieces" in " ".join(made.notes["remarks"])
     (part,) = predictions_file.read(tmp_path / "out" / made.predictions).parts
     rows = task.parent / "unlabelled.jsonl"
@@ -153,19 +143,101 @@ def test_a_job_learns_from_recordings_and_answers_alike_wherever_it_is_asked(
         lines = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
         assert [line["predicted"] for line in lines] == list(part.predicted)
         assert [line["score"] for line in lines] == pytest.approx(list(part.scores or ()), abs=1e-5)
+    table = served(tmp_path / "out" / FINE_TUNED, tmp_path / "saved", [Path(wav).read_bytes() for wav in wavs])
+    assert list(table["predicted"]) == list(part.predicted)
+    assert list(table["score"]) == pytest.approx(list(part.scores or ()), abs=1e-5)
 
 
-def test_numbers_are_learned_from_recordings(network: Path, task: Path, recipe: Any, tmp_path: Path) -> None:
+def served(network: Path, folder: Path, contents: list[bytes]) -> Any:
+    """What MLflow's server answers to recordings, which JSON has as base64."""
+    import base64
+
+    from mlflow.models import Model
+    from mlflow.pyfunc import load_model
+    from mlflow.utils.proto_json_utils import dataframe_from_parsed_json
+
+    from pipeline.tracking import registry
+
+    registry.save(network, folder, kind=gate.FINE_TUNED)
+    signature: Any = Model.load(str(folder)).signature
+    assert [(each["name"], each["type"]) for each in signature.inputs.to_dict()] == [("path", "binary")]
+    sent = [{"path": base64.b64encode(raw).decode()} for raw in contents]
+    return load_model(str(folder)).predict(dataframe_from_parsed_json(sent, "records", signature.inputs))
+
+
+@pytest.mark.parametrize(
+    ("reads", "column"),
+    [
+        ({"inputs": ["path"]}, "path"),
+        ({"layout": "files"}, "file"),
+        ({"inputs": ["{folder}/{name}.wav"]}, "recording"),
+        ({"inputs": ["path"], "id": "n", "language": "l", "columns": ["n", "l", "path"]}, "path"),
+    ],
+)
+def test_a_server_is_sent_recordings_and_opens_no_file(
+    network: Path, task: Path, reads: dict[str, Any], column: str
+) -> None:
+    file = task.parent / "test" / "0.wav"
+    shape, reads = Shape("class", ("low", "high"), kind="sound"), {"kind": "sound", **reads}
+    model = answering.made(network / "model", shape, FRAMES.length, "mean", **reads)
+    (answer,) = answers(model, [{column: file.read_bytes()}])
+    wanted = model.predict([Example(files=(str(file),))])
+    assert answer == {"predicted": ("low", "high")[wanted.answers[0]], "score": wanted.scores[0]}
+    assert list(example_of(model)[0]) == [column] and len(answers(model, example_of(model))) == 2
+    for value, problem in (
+        (str(file), f"row 2: '{column}' is .*0.wav.*; expected the bytes of a recording, in JSON as base64"),
+        (b"", f"row 2: '{column}' is .*; expected the bytes of a recording, in JSON as base64"),
+        (None, f"row 2: '{column}', which the task names, has no value"),
+        (str(file).encode(), r"row 2: what was sent is no recording .*\(not a WAV, FLAC or OGG file\); send one as"),
+        (file.read_bytes()[:-9], r"row 2: what was sent is no recording that can be used \(truncated\); send one as"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            answers(model, [{column: file.read_bytes()}, {column: value}])
+
+
+@pytest.mark.parametrize(
+    ("shape", "reads"),
+    [
+        (Shape("tags", ("low", "high"), kind="sound"), {"inputs": ["a"]}),
+        (Shape("class", ("low", "high"), kind="sound", paired=True), {"inputs": ["a", "b"]}),
+        (Shape("choice", kind="sound", paired=True), {"inputs": ["a"], "choices": ["b", "c"]}),
+        (Shape("choice", kind="sound", paired=True), {"inputs": ["a"], "choices": "options"}),
+        (Shape("answer", kind="sound"), {"inputs": ["a", "b"]}),
+    ],
+)
+def test_a_server_is_sent_as_many_recordings_as_a_row_has(
+    network: Path, task: Path, shape: Shape, reads: dict[str, Any]
+) -> None:
+    """Answers are those to the same files, and to what shows how to ask."""
+    model = answering.made(network / "model", shape, FRAMES.length, "mean", kind="sound", **reads)
+    files = {name: task.parent / "test" / f"{number}.wav" for number, name in enumerate(("a", "b", "c"))}
+    sent: dict[str, Any] = {name: file.read_bytes() for name, file in files.items()}
+    sent["options"] = [sent["b"], sent["c"]]
+    num_files = len(reads["inputs"]) + 2 * (shape.head == "choice")
+    paths = tuple(map(str, files.values()))[:num_files]
+    (example,) = examples_of(task_of_rows(model), [sent])
+    alike = replace(example, files=paths)
+    wanted = model.predict([alike])
+    assert answers(model, [sent]) == model.lines([alike], wanted)
+    assert len(answers(model, example_of(model))) == 2
+    with pytest.raises(UserError, match=r"row 1: '(a|b|choices)' is .*; expected the bytes of a recording"):
+        answers(model, [dict.fromkeys(sent, paths[0]) | {"options": [paths[0], sent["c"]]}])
+
+
+def test_numbers_are_learned_from_recordings_by_networks_with_frames_of_their_own(
+    network: Path, task: Path, recipe: Any, tmp_path: Path
+) -> None:
+    other = network_of(tmp_path / "other", FramesConfig(bands=6, hop_ms=12, length=24))
     config = job(
         task.with_name("pitch.yaml"),
         task="regression",
         baselines=["mean", "statistics"],
-        models=["pretrained"],
+        models=["pretrained", str(other)],
         steps=150,
     )
     made = carried_out(config, recipe, network, tmp_path / "out")
     cells = {cell["model"]: cell["all"][0] for cell in made.notes["cells"]}
-    assert cells["pretrained"]["pearson"] > 0.9 and cells["statistics"]["pearson"] > 0.9
+    assert min(cells[name]["pearson"] for name in ("pretrained", str(other), "statistics")) > 0.9
     model = open_fine_tuned(tmp_path / "out" / FINE_TUNED)
     assert (model.folder / Scale.FILE).read_bytes() == (network / "model" / Scale.FILE).read_bytes()
 
@@ -193,12 +265,10 @@ def test_other_recordings_under_the_same_names_are_other_data(task: Path, recipe
         (
             {"task": "text-to-text"},
             ".task",
-            "text-to-text is of text, and data.kind is sound; it has classification, regression, tagging, choice, q",
+            "text-to-text is of text, and the network reads sound; it has classification, regression, tagging, choice",
         ),
-        ({"pooling": "cls"}, ".pooling", "cls is of tokens, and data.kind is sound; set it to mean"),
+        ({"pooling": "cls"}, ".pooling", "cls is of tokens, and the network reads sound; set it to mean"),
         ({"data": {"name": "brown-pos"}}, ".data", "of kind sound rows are told by a task file; set it to {task: …}"),
-        ({"attributions": 2}, ".attributions", "are of words, and data.kind is sound; leave them out"),
-        ({"models": ["pretrained", "~/bert"]}, ".models", "'~/bert' is no network of sound; name some of pretrained"),
         (
             {"baselines": ["tfidf"]},
             ".baselines.0",
@@ -213,6 +283,19 @@ def test_settings_of_texts_are_refused_for_recordings(
     assert not list(needs(recipe, job(task)))
     found = dict(reversed([*needs(recipe, job(task, **changes))]))
     assert found[path].startswith(problem)
+
+
+def test_other_networks_that_cannot_be_compared_are_refused(recipe: Any, task: Path, tmp_path: Path) -> None:
+    of_text, of_frames = answering.network_of(tmp_path / "text"), network_of(tmp_path / "frames")
+    for folder, length, problem in (
+        (of_text, 24, "text: its network does not read sound; name one that does"),
+        (of_frames, 33, "frames: length 33 exceeds its 32 positions"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            settings(recipe, job(task, models=["pretrained", str(folder)], length=length), tmp_path)
+    texts: Any = load_recipe(str(tiny.recipe(tmp_path / "recipe")))
+    with pytest.raises(UserError, match="frames: its network does not read text; name one that does"):
+        settings(texts, job(task, models=[str(of_frames)]), tmp_path)
 
 
 def test_kinds_of_data_and_network_that_differ_are_told_before_training(

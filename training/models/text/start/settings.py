@@ -47,18 +47,27 @@ def network_of(folder: str | Path) -> FolderNetwork:
 
 @lru_cache
 def _network_of(folder: Path, digest_of_files: str) -> FolderNetwork:
-    from transformers import CONFIG_MAPPING
-
     says = checked_config(folder)
     model_type = str(says.get("model_type") or "")
-    known = set(inspect.signature(CONFIG_MAPPING[model_type]).parameters) if model_type in CONFIG_MAPPING else set()
-    if "vocab_size" not in known or not isinstance(says.get("vocab_size"), int):
+    if "vocab_size" not in _parameters(model_type) or not isinstance(says.get("vocab_size"), int):
         shown = f"of type {model_type!r}" if model_type else "without model_type"
         raise UserError(
             f"{folder / CONFIG}: describes a network {shown}, which is none of text that transformers knows."
         )
-    config = {name: value for name, value in says.items() if name in known - _UNSAID and _is_plain(value)}
-    return FolderNetwork(folder, model_type, config, says)
+    return FolderNetwork(folder, model_type, recipe_settings(model_type, says), says)
+
+
+def recipe_settings(model_type: str, says: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config of a model type says that a recipe can say, too; nothing of a type that is not known."""
+    known = _parameters(model_type) - _UNSAID
+    return {name: value for name, value in says.items() if name in known and _is_plain(value)}
+
+
+def _parameters(model_type: str) -> set[str]:
+    """Names of the settings of a model type; none of one that transformers does not know."""
+    from transformers import CONFIG_MAPPING
+
+    return set(inspect.signature(CONFIG_MAPPING[model_type]).parameters) if model_type in CONFIG_MAPPING else set()
 
 
 def contents(folder: str | Path) -> str:
