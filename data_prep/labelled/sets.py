@@ -175,7 +175,7 @@ def _brown(downloads: Path, split: SplitConfig, seed: int) -> dict[str, list[Exa
     splits: dict[str, list[Example]] = {name: [] for name in SPLITS}
     pos_of = _PosOf()
     for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8").split("\n"):
             tokens = [token.rpartition("/") for token in line.split()]
             if tokens:
                 words = tuple(word for word, _, _ in tokens)

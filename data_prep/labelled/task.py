@@ -28,7 +28,7 @@ is told in `data_prep.labelled.layouts`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +40,7 @@ from data_prep.errors import UserError, choices
 from data_prep.kinds import kinds_of_files
 from data_prep.labelled.examples import TEXT, Head
 from data_prep.labelled.values import spelled
-from data_prep.opening.files import UnfitError, read
+from data_prep.opening.files import HALF, UnfitError, read
 from data_prep.settings import Settings, checked
 from data_prep.sources.written import Delimiter, Encoding
 
@@ -215,6 +215,8 @@ class TaskFile(Settings):
             except ValueError as error:
                 advice = "write names of columns in braces, and {{ for a brace"
                 raise ValueError(f"{name}: {error}; {advice}") from None
+        if "" in self.until:
+            raise ValueError("until: an empty text stands at the beginning of every answer; take it out")
         if self.step is not None and self.predicts != "score":
             raise ValueError(f"step is of written scores, and the head is {self.predicts}; leave it out")
         if self.labels and self.predicts not in ("class", "tags", "choice"):
@@ -328,13 +330,28 @@ def read_settings(path: Path, what: str, advice: str) -> dict[str, Any]:
     """The settings of a YAML file. what, advice: what it should be and hold, for errors."""
     try:
         values = yaml.safe_load(read(path, LARGEST))
+        half = next(filter(HALF.search, _texts_in(values)), None)
     except UnfitError as error:
         raise UserError(f"{path}: {error}; name {what}.") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]}); mend it.") from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise UserError(f"{path}: holds no settings; {advice}.")
+    if half is not None:
+        raise UserError(f"{path}: {half!a} has half of a surrogate pair, which is no character; take it out.")
     return values
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """All texts in plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.items():
+            yield from _texts_in(item)
+    elif isinstance(value, Sequence | Set):
+        for item in value:
+            yield from _texts_in(item)
 
 
 def fields_of(template: str) -> list[str]:

@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from data_prep.errors import UserError, choices
+from data_prep.opening.files import HALF
 from data_prep.tokens.cleaning import Cleaning
 
 _LONGEST_NUMBER = 4000  # digits; Python refuses to read more than 4,300
-_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which JSON can spell
 _WHOLE = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?", re.ASCII)
 _PRINTED_TEXTS = re.compile(r"\[\s*['\"].*\]", re.DOTALL)  # as Python and NumPy print lists
 _PRINTED = re.compile(rf"{_PRINTED_TEXTS.pattern}|\[\s*\d[\d\s]*\]", re.DOTALL)  # of numbers, too
@@ -25,25 +25,32 @@ def short(value: object) -> str:
     """A value as errors show it."""
     if value is None:
         return "missing or null"
-    text = _HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False, default=str))
+    text = HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 60 else text[:59] + "…"
 
 
 def text_of(where: str, found: str, value: object, cleaning: Cleaning | None, may_be_empty: bool = False) -> str:
     """The text, cleaned. found: what was found, for errors; %s in it stands for the value."""
-    if isinstance(value, str) and (half := _HALF.search(value)):
-        problem = f"with half of a surrogate pair (\\u{ord(half[0]):04x}), which is no character"
-        raise UserError(f"{where}: {found.replace('%s', short(value))}, {problem}; expected text")
+    if isinstance(value, str):
+        _check_whole(where, found, value)
     text = (value if cleaning is None else cleaning(value)) if isinstance(value, str) else ""
     if not text.strip() and not (may_be_empty and isinstance(value, str)):
         raise UserError(f"{where}: {found.replace('%s', short(value))}; expected text")
     return text
 
 
+def _check_whole(where: str, found: str, text: str) -> None:
+    if half := HALF.search(text):
+        problem = f"with half of a surrogate pair (\\u{ord(half[0]):04x}), which is no character"
+        raise UserError(f"{where}: {found.replace('%s', short(text))}, {problem}; expected text")
+
+
 def as_text(where: str, name: str, value: object) -> str:
-    """A text or a number as text; texts of a list with blanks between."""
+    """A text or a number as text; texts of a list with blanks between. All characters are whole."""
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return " ".join(value)
+        value = " ".join(value)
+    if isinstance(value, str):
+        _check_whole(where, f"{name!r} is %s", value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number and not isinstance(value, str):
         raise UserError(f"{where}: {name!r} is {short(value)}; expected a text or a number.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 import tokenize
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from data_prep.legible import masked
 
 LARGEST_JSON = 1 << 28
 MOST_FILES = 10_000
+HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which JSON can spell, and bytes that are not UTF-8 become
 _SNAPSHOTS, _BLOBS = "snapshots", "blobs"  # of a cache of the Hugging Face hub, whose snapshots link to blobs
 
 
@@ -113,15 +115,41 @@ def read(path: Path, most: int = LARGEST_JSON) -> bytes:
 
 
 def parsed(data: bytes | str) -> Any:
-    """The value of a JSON text. UnfitError if it is not JSON, has a key twice, or is nested too deeply."""
+    """The value of a JSON text. UnfitError if it is not JSON, has a key twice, or is nested too deeply.
+
+    NaN and Infinity, which Python writes, are numbers: settings of networks have them.
+    """
+    return _parsed(data)
+
+
+def parsed_strictly(text: str) -> Any:
+    """The same of a value that is to be written again, so that everybody can read it (RFC 7493).
+
+    UnfitError, too, for numbers that are not finite, and for half of a surrogate pair.
+    """
+    value = _parsed(text, parse_constant=_not_finite, parse_float=_finite)
+    if "\\u" in text and (half := HALF.search(json.dumps(value, ensure_ascii=False))):
+        raise UnfitError(f"it holds half of a surrogate pair (\\u{ord(half[0]):04x}), which is no character")
+    return value
+
+
+def _parsed(data: bytes | str, **options: Any) -> Any:
     try:
-        return json.loads(data, object_pairs_hook=_object)
+        return json.loads(data, object_pairs_hook=_object, **options)
     except RecursionError:
         raise UnfitError("it is nested too deeply") from None
     except UnfitError:
         raise
     except ValueError as error:
         raise UnfitError(f"it is no JSON: {error}") from None
+
+
+def _finite(text: str) -> float:
+    return number if math.isfinite(number := float(text)) else _not_finite(text)
+
+
+def _not_finite(text: str) -> float:
+    raise UnfitError(f"it holds {text[:60]}, which is no finite number")
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

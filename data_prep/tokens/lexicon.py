@@ -13,6 +13,7 @@ Phrases are compared as token ids, so they match as the tokenizer spells them: a
 from __future__ import annotations
 
 import hashlib
+import io
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError
 from data_prep.shards.rows import Ragged, Specials, offsets_of
+from data_prep.sources.lines import text_lines
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.encoder import Encoder
 
@@ -43,9 +46,9 @@ def read(path: Path | str) -> LexiconFile:
     """Read a lexicon: UTF-8, one phrase a line. UserError if it cannot be read or has no phrase."""
     try:
         content = Path(path).expanduser().read_bytes()
-        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        lines = [line.strip() for _, line in text_lines(io.BytesIO(content))]
+    except (OSError, UnfitError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
         message = f"{SETTING}: {path} cannot be read ({problem}); give a text file with one phrase a line"
         raise UserError(message) from None
     if not any(lines):

@@ -17,7 +17,8 @@ from typing import Any
 from rich.text import Text
 
 from data_prep.errors import UserError
-from data_prep.opening.files import UnfitError, parsed, read
+from data_prep.opening.files import UnfitError, parsed_strictly, plain
+from data_prep.sources.lines import lines_of
 from flows.checkpoint import model_folder
 from flows.show.console import new_console
 from flows.show.outputs import check_output
@@ -95,23 +96,22 @@ def read_prompts(path: Path) -> list[Prompt]:
     UserError, with the line, for what is no prompt: a blank line, too, for it may be one by mistake.
     """
     try:
-        lines = read(path).decode("utf-8-sig").splitlines()
+        plain(path)
+        prompts = [_prompt(path, number, line) for number, line in lines_of(path)]
     except UnfitError as error:
-        raise UserError(f"--file {path}: {error}; name a file of prompts.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"--file {path}: holds the byte 0x{error.object[error.start]:02x}; expected UTF-8.") from None
-    if not lines:
+        raise UserError(f"--file {path}: {error}; name a file of prompts in UTF-8, one a line.") from None
+    if not prompts:
         raise UserError(f"--file {path}: is empty; write one prompt a line.")
-    return [_prompt(path, number, line) for number, line in enumerate(lines, 1)]
+    return prompts
 
 
 def _prompt(path: Path, number: int, line: str) -> Prompt:
     where = f"--file {path} line {number}"
     row: dict[str, Any] = {}
     text: Any = line
-    if path.suffix.lower() in JSON_LINES:
+    if path.name.lower().removesuffix(".gz").endswith(JSON_LINES):
         try:
-            value = parsed(line)
+            value = parsed_strictly(line)
         except UnfitError as error:
             raise UserError(f"{where}: {error}; write a text or an object with {PROMPT!r}.") from None
         row = dict(value) if isinstance(value, dict) else {}

@@ -7,11 +7,9 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +17,9 @@ from data_prep.errors import UserError
 from data_prep.labelled.heads import value_of
 from data_prep.labelled.layouts import table
 from data_prep.labelled.rows import Asked, Reading
-from data_prep.labelled.values import as_text, short, text_of
+from data_prep.labelled.values import as_text, short
 from data_prep.opening.files import UnfitError
-from data_prep.sources.records import Lines
+from data_prep.sources.lines import lines_of
 from data_prep.tokens.cleaning import Cleaning
 
 TEXT = "text"  # the column that is read where none is named
@@ -64,7 +62,6 @@ def texts(
     for number, (where, place, value, own) in enumerate(rows, 1):
         text = "" if value is None else as_text(where, column or TEXT, value)
         if text.strip():
-            text_of(where, "the text %s", text, None)  # whole characters
             text = text if cleaning is None else cleaning(text)
         yield Value(_id(where, number, name, own), text if text.strip() else None, place)
 
@@ -127,18 +124,7 @@ def _cells(path: Path, column: str, name: str | None, reading: Reading) -> Itera
 
 def _lines(path: Path) -> Iterator[tuple[str, str, Any, Any]]:
     try:
-        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-            lines = Lines(table.decoded(path, cast(BinaryIO, stream), None))
-            for raw in lines:
-                where = f"{path} line {lines.number}"
-                if raw is None:
-                    raise UserError(f"{where}: is too long for a text; cut it.")
-                try:
-                    yield where, f"{path.name}:{lines.number}", raw.decode("utf-8").rstrip("\r\n"), None
-                except UnicodeDecodeError as error:
-                    byte = f"0x{error.object[error.start]:02x}"
-                    raise UserError(f"{where}: holds the byte {byte}; expected UTF-8.") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: is a damaged gzip file ({error}); compress it again.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name a file.") from None
+        for number, text in lines_of(path):
+            yield f"{path} line {number}", f"{path.name}:{number}", text, None
+    except UnfitError as error:
+        raise UserError(f"{path}: {error}; name a text file in UTF-8.") from None

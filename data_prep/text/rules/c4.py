@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError
+from data_prep.sources.lines import lines_of
 from data_prep.text import sentences
 from data_prep.text.rules.config import C4Config, Outcome
 
@@ -106,11 +108,9 @@ def read_bad_words(path: str) -> list[str]:
     Raises UserError if the file cannot be read, or contains none.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UserError(f"{path}: the list of bad words cannot be read ({problem}); mend it or leave it out") from None
-    words = sorted({" ".join(line.lower().split()) for line in text.splitlines()} - {""})
+        words = sorted({" ".join(line.lower().split()) for _, line in lines_of(Path(path).expanduser())} - {""})
+    except UnfitError as error:
+        raise UserError(f"{path}: {error}; mend the list of bad words or leave it out") from None
     if not words:
         raise UserError(f"{path}: the list of bad words is empty; write one a line or leave it out")
     return words

@@ -8,6 +8,7 @@ analogies                  : capital-common-countries
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, read
 from data_prep.sources import packages
+from data_prep.sources.lines import text_lines
 
 PACKAGE = "word-lists"
 PACKAGED = {
@@ -107,9 +109,8 @@ def read_analogies(path: Path) -> list[Question]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines with something in them, and their numbers from 1."""
     try:
-        text = read(path, LARGEST).decode("utf-8-sig")
-    except (UnfitError, UnicodeDecodeError) as error:
+        for number, line in text_lines(io.BytesIO(read(path, LARGEST))):
+            if line.strip():
+                yield number, line.strip()
+    except UnfitError as error:
         raise UserError(f"{path}: cannot be read ({error}); name a text file in UTF-8.") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield number, line.strip()

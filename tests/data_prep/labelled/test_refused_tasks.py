@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from data_prep.errors import UserError
+from data_prep.labelled.values import as_text
 from tests.data_prep.labelled.conftest import Load
 
 
@@ -12,6 +13,13 @@ def test_a_number_that_is_none_is_no_text(load: Load) -> None:
     """As pandas writes a missing one."""
     with pytest.raises(UserError, match=r"a.jsonl line 2: 'text' is NaN; expected a text or a number"):
         load({"a.jsonl": '{"text": 7.5, "label": "u"}\n{"text": NaN, "label": "v"}'}, train="a.jsonl", inputs=["text"])
+
+
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    """Also where texts are put together to be a prompt, and no head reads them."""
+    for value in ("law \ud800 x", ["law", "\udcff"]):
+        with pytest.raises(UserError, match=r"a line 1: 'body' is .*, with half of a surrogate pair \(.ud"):
+            as_text("a line 1", "body", value)
 
 
 CSV = {"a.csv": "text,label\nu,1\nv,0\n"}

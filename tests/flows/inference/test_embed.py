@@ -186,7 +186,7 @@ def test_neighbours_are_the_nearest_and_never_the_row_itself(network: Path, file
 @pytest.mark.parametrize(
     ("name", "content", "options", "text"),
     [
-        ("a.txt", b"a\n\xff\n", (), r"a.txt line 2: holds the byte 0xff"),
+        ("a.txt", b"a\n\xff\n", (), r"a.txt: line 2 holds the byte 0xff"),
         ("a.txt", b"", (), "has no rows"),
         ("a.txt", b"a\n", ("--column", "x"), "has no columns"),
         ("a.txt", b"a\n", ("--pooling", "max"), "--pooling: allowed: mean, cls, last"),

@@ -62,6 +62,16 @@ def test_prompts_of_a_file_keep_their_order_and_what_is_beside_them(folder: Path
     )
 
 
+def test_what_was_written_is_read_again(folder: Path, tmp_path: Path) -> None:
+    row = {"prompt": "the cat\u2028sat\x85on", "emoji": "\U0001f600"}
+    file, out, again = (tmp_path / name for name in ("prompts.jsonl", "texts.jsonl", "again.jsonl"))
+    file.write_text(json.dumps(row) + "\n")
+    run(folder, "-f", str(file), "-n", "2", "-o", str(out))
+    again.write_bytes(out.read_bytes().replace(b'"completion"', b'"before"').replace(b'"ended"', b'"why"'))
+    [prompt] = read_prompts(again)
+    assert prompt.text == row["prompt"] and prompt.row["emoji"] == row["emoji"]
+
+
 def test_control_characters_are_seen_and_not_obeyed(folder: Path) -> None:
     shown = run(folder, "the \x1b[31mcat\u202e", "-n", "2").stdout
     assert "\x1b[31m" not in shown and "␛[31mcat�" in shown
@@ -73,6 +83,7 @@ def test_control_characters_are_seen_and_not_obeyed(folder: Path) -> None:
         ([], "give either a prompt or --file"),
         (["x", "-f", "y"], "give either a prompt or --file"),
         ([""], "prompt 1 is empty"),
+        (["x \udcff"], r"prompt 1 holds '.udcff', half of a surrogate pair or a byte that is not UTF-8"),
         (["the cat " * 99], "positions; shorten it"),
         (["x", "--top-k", "0"], "top-k: nothing can be drawn from 0"),
         (["x", "--temperature", "0"], "temperature: 0 is no temperature"),
@@ -92,11 +103,14 @@ def test_what_cannot_be_completed_is_refused(arguments: list[str], text: str, fo
     [
         ("a.txt", b"", "is empty; write one prompt a line"),
         ("a.txt", b"one\n\ntwo\n", "line 2: holds nothing where a prompt should be"),
-        ("a.txt", b"one\n\xff\n", "holds the byte 0xff; expected UTF-8"),
+        ("a.txt", b"one\n\xff\n", "line 2 holds the byte 0xff, not UTF-8"),
         ("a.jsonl", b'{"prompt": "a"}\nnot json\n', "line 2: it is no JSON"),
         ("a.jsonl", b'{"text": "a"}\n', "line 1: holds nothing where a prompt"),
         ("a.jsonl", b'{"prompt": 3}\n', "line 1: holds 3 where a prompt"),
         ("a.jsonl", b'{"prompt": "a", "completion": "b"}\n', "has 'completion' already"),
+        ("a.jsonl", b'{"prompt": "a", "x": [NaN]}\n', "line 1: it holds NaN, which is no finite number"),
+        ("a.jsonl", b'{"prompt": "a", "x": -1e999}\n', "line 1: it holds -1e999, which is no finite number"),
+        ("a.jsonl", b'"a"\n{"prompt": "a", "x": "\\ud83d"}\n', r"line 2: it holds half of a surrogate pair"),
     ],
 )
 def test_files_that_hold_no_prompts_are_refused_by_line(name: str, content: bytes, text: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from training.inference.generation.decoding import Decoding
 from training.inference.generation.steps import Steps
 
-NEVER = -1e9  # a score that none has
+NEVER = -torch.inf  # a score that none has
 
 
 class _Beams:
@@ -40,9 +40,9 @@ class _Beams:
         if eos is not None:
             ends |= tokens == eos
         self._finish(texts, scores / length**self.penalty, ends)
-        # a text that has ended is not continued
-        best = (scores + ends.float() * NEVER).topk(self.beams).indices
-        self.running, self.scores = _of(texts, best), (scores + ends.float() * NEVER).gather(1, best)
+        scores = scores.masked_fill(ends, NEVER)  # a text that has ended is not continued
+        self.scores, best = scores.topk(self.beams)
+        self.running = _of(texts, best)
         worst = torch.where(self.is_finished, self.finished_scores.amin(1, keepdim=True), NEVER)
         self.can_improve &= (self.scores[:, :1] / length**self.penalty > worst).any(1)
         return parents.gather(1, best)

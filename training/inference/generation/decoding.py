@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from data_prep.opening.files import HALF
+
+STEEPEST = 5.0  # length penalty, at which the scores of any length are finite in fp32
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -13,7 +17,7 @@ class Decoding:
     temperature: logits are divided by it. top_k: the token is drawn from the k likeliest (Fan et al. 2018). top_p:
     from the fewest likeliest tokens that have this probability together (Holtzman et al. 2020). All given: in that
     order, as in `transformers`. beams: texts that beam search keeps; their log-probability is divided by
-    length^length_penalty (1: mean per token).
+    length^length_penalty (1: mean per token; 0: the likeliest text; below: shorter ones are preferred).
     """
 
     max_new_tokens: int = 128
@@ -54,6 +58,13 @@ def problems(decoding: Decoding) -> Iterator[tuple[str, str]]:
         yield "stop", "beam search ends at [EOS] alone; leave out stop, or beams"
     if decoding.beams == 1 and decoding.length_penalty != 1:
         yield "length_penalty", f"{decoding.length_penalty:g} belongs to beams; give 2 or more, or leave it out"
+    elif not abs(decoding.length_penalty) <= STEEPEST:
+        yield "length_penalty", f"{decoding.length_penalty:g} does not lie between {-STEEPEST:g} and {STEEPEST:g}"
+    for stop in decoding.stop:
+        if not stop:
+            yield "stop", "an empty text stands at the beginning of every text; leave it out"
+        elif HALF.search(stop):
+            yield "stop", f"{stop!a} holds half of a surrogate pair or a byte that is not UTF-8, which no text has"
     if not 0 <= decoding.seed < 1 << 63:
         yield "seed", f"{decoding.seed} does not lie between 0 and {(1 << 63) - 1}"
     elif decoding.seed and not decoding.samples:

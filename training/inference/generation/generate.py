@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from data_prep.errors import UserError
+from data_prep.opening.files import HALF
 from training.inference.generation import beams
 from training.inference.generation.decoding import Decoding, problems
 from training.inference.generation.sampling import next_tokens
@@ -56,6 +57,11 @@ class Generator:
         """The ids of prompts. UserError for those of which nothing is left, or that have no room."""
         rows = []
         for number, prompt in enumerate(prompts, 1):
+            if half := HALF.search(prompt):
+                raise UserError(
+                    f"prompt {number} holds {half[0]!a}, half of a surrogate pair or a byte that is not UTF-8; "
+                    "write whole characters in UTF-8."
+                )
             ids = self.model.prompt_ids(prompt)
             if not prompt.strip() or not ids:
                 raise UserError(

@@ -28,7 +28,9 @@ def next_tokens(logits: Tensor, decoding: Decoding, texts: np.ndarray, places: n
 def drawn(logits: Tensor, decoding: Decoding, uniform: Tensor) -> Tensor:
     """Tokens [B] by numbers in [0, 1), float64 [B]."""
     if decoding.temperature is not None:
-        logits = logits / decoding.temperature
+        # from the largest, in float64: nothing overflows, and in the limit the likeliest token is left
+        logits = logits.double()
+        logits = (logits - logits.amax(-1, keepdim=True)) / logits.new_tensor(decoding.temperature)
     if decoding.top_k is not None and decoding.top_k < logits.shape[-1]:
         weakest = logits.topk(decoding.top_k, -1).values[:, -1:]
         logits = logits.masked_fill(logits < weakest, -torch.inf)

@@ -354,6 +354,8 @@ def test_what_the_recipe_must_be(tmp_path: Path) -> None:
         ({"test": "nowhere.jsonl"}, "nowhere.jsonl cannot be read"),
         ({"tset": "x"}, "tset: unknown key; "),
         ({"until": "x"}, "until: found 'x'"),
+        ({"until": ["\n", ""]}, "until: an empty text stands at the beginning of every answer"),
+        ({"description": "\ud800"}, "task.yaml: '.ud800' has half of a surrogate pair"),
     ],
 )
 def test_tasks_that_cannot_be_meant_are_refused(changes: dict[str, Any], text: str, tmp_path: Path) -> None:

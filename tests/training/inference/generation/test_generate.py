@@ -58,7 +58,7 @@ def test_the_likeliest_token_each_time_is_theirs(architecture: str, batch: int, 
 
 @pytest.mark.parametrize(
     ("architecture", "penalty"),
-    [("gpt2", 1.0), ("gpt2", 0.6), ("llama", 1.0), ("t5", 0.6), ("switch_transformers", 0.6)],
+    [("gpt2", 1.0), ("gpt2", 0.6), ("gpt2", -0.5), ("llama", 1.0), ("t5", 0.6), ("switch_transformers", 0.6)],
 )
 def test_beam_search_is_theirs(architecture: str, penalty: float, writer: Writer) -> None:
     model = writers.opened(writer(architecture))
@@ -152,6 +152,15 @@ def test_numbers_at_the_ends_draw_tokens_that_there_are() -> None:
     assert drawn(logits.expand(4, -1), Decoding(temperature=1.0), ends).tolist() == [1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 1e-40, 1e-300, 5e-324])
+def test_in_the_limit_of_temperature_the_likeliest_token_is_drawn(temperature: float) -> None:
+    logits = torch.tensor([[3.0, -torch.inf, 3.0001, -50.0]])
+    ends = torch.tensor([0.0, 0.5, 1 - 2.0**-53], dtype=torch.float64)
+    for decoding in (Decoding(temperature=temperature), Decoding(temperature=temperature, top_k=2, top_p=0.9)):
+        assert drawn(logits.expand(3, -1), decoding, ends).tolist() == [2, 2, 2]
+    assert set(drawn(logits.expand(3, -1), Decoding(temperature=1e308), ends).tolist()) == {0, 2, 3}
+
+
 @each
 def test_texts_of_prompts_are_those_of_their_ids(architecture: str, writer: Writer) -> None:
     model = writers.opened(writer(architecture))
@@ -200,6 +209,10 @@ def test_a_text_ends_before_what_it_is_to_stop_at(writer: Writer) -> None:
         ({"seed": -1}, "seed: -1 does not lie between"),
         ({"seed": 1}, "seed: nothing is drawn without temperature"),
         ({"length_penalty": 0.6}, "length-penalty: 0.6 belongs to beams"),
+        ({"beams": 2, "length_penalty": 1000.0}, "length-penalty: 1000 does not lie between -5 and 5"),
+        ({"beams": 2, "length_penalty": float("nan")}, "length-penalty: nan does not lie"),
+        ({"stop": (".", "")}, "stop: an empty text stands at the beginning"),
+        ({"stop": ("\udcff",)}, r"stop: '.udcff' holds half of a surrogate pair or a byte"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], text: str, writer: Writer) -> None:
