@@ -9,7 +9,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,8 @@ def generate(
     check_device(device)
     generator = Generator(open_language_model(folder, device), decoding, batch)
     rows = generator.prompt_ids([prompt_row.text for prompt_row in prompts])
-    console = new_console()
-    shown = _Shown(console, prompts) if out_path is None and not as_json else None
+    between = "\n" if generator.model.architecture.encoder_decoder else ""
+    shown = _Shown(new_console(), prompts, between) if out_path is None and not as_json else None
     stream = shown.add if shown and len(prompts) == 1 and decoding.beams == 1 else None
     began, completions = time.perf_counter(), {}
     for completion in generator.write(rows, stream):
@@ -125,39 +125,40 @@ def _prompt(path: Path, number: int, line: str) -> Prompt:
 
 
 class _Shown:
-    """Completions on a terminal: one as it is written, several in the order of their prompts."""
+    """Completions on a terminal: one as it is written, several in the order of their prompts.
 
-    def __init__(self, console: Any, prompts: Sequence[Prompt]) -> None:
-        self.console, self.prompts = console, prompts
-        self.written = ""
+    between: what parts a prompt from what is written: nothing where it is continued, or else a line end.
+    """
+
+    def __init__(self, console: Any, prompts: Sequence[Prompt], between: str) -> None:
+        self.console, self.prompts, self.between = console, prompts, between
         self.waiting: dict[int, tuple[str, str]] = {}
         self.next = 0
+        self.written: str | None = None  # of the next one; None: nothing, nor its prompt
 
     def add(self, number: int, text: str) -> None:
-        """Print what is new of a text, except the beginning of an incomplete character."""
-        text = text.rstrip("\ufffd")
-        if not self.written:
-            self.console.print(Text(self.prompts[number].text, "bold"), end="", soft_wrap=True)
-        self.console.print(Text(text[len(self.written) :]), end="", soft_wrap=True)
-        self.written = text
+        """Print what is new of a text, after its prompt."""
+        if self.written is None:
+            line = Text(f"{number + 1}. " if len(self.prompts) > 1 else "", "dim")
+            self._print(line.append(self.prompts[number].text, "bold").append(self.between))
+            self.written = ""
+        if text.startswith(self.written):
+            self._print(Text(text[len(self.written) :]))
+            self.written = text
         sys.stdout.flush()
 
     def end(self, number: int, text: str, ended: str) -> None:
         self.waiting[number] = (text, ended)
         while self.next in self.waiting:
             text, ended = self.waiting.pop(self.next)
-            for line in self._lines(self.next, text, ended):
-                self.console.print(line, soft_wrap=True)
-            self.next += 1
+            self.add(self.next, text)
+            if self.written != text:  # a tokenizer may spell the beginning otherwise when more follows
+                self._print(Text(f"\n{text}"))
+            self.console.print(Text(f" ({ended})" if ended != "eos" else "", "dim"))
+            self.next, self.written = self.next + 1, None
 
-    def _lines(self, number: int, text: str, ended: str) -> Iterator[Text]:
-        if len(self.prompts) > 1:
-            line = Text(f"{number + 1}. ", "dim")
-        else:
-            line = Text()
-        prompt = "" if self.written else self.prompts[number].text
-        line.append(prompt, "bold").append(text[len(self.written) :])
-        yield line.append(f" ({ended})" if ended != "eos" else "", "dim")
+    def _print(self, text: Text) -> None:
+        self.console.print(text, end="", soft_wrap=True)
 
 
 def _write(out: Path, lines: Sequence[dict[str, Any]]) -> None:

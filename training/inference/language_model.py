@@ -78,11 +78,20 @@ class LanguageModel:
         return [self.bos, *ids]
 
     def text_after(self, given: list[int], written: list[int]) -> str:
-        """The text that `written` adds to that of `given`, special tokens left out."""
+        """The text that `written` adds to that of `given`, special tokens left out.
+
+        Sentinels stay: they say which of the gaps in `given` the text after them fills.
+        """
         if self.architecture.encoder_decoder:
-            return self.tokenizer.decode(written)
-        before, whole = self.tokenizer.decode(given), self.tokenizer.decode([*given, *written])
-        return whole[len(before) :] if whole.startswith(before) else self.tokenizer.decode(written)
+            return self._text(written)
+        before, whole = self._text(given), self._text([*given, *written])
+        return whole[len(before) :] if whole.startswith(before) else self._text(written)
+
+    def _text(self, ids: list[int]) -> str:
+        if not self.specials.sentinels:
+            return self.tokenizer.decode(ids)
+        left_out = self.specials.all - set(self.specials.sentinels)
+        return self.tokenizer.decode([each for each in ids if each not in left_out], skip_special_tokens=False)
 
 
 def open_language_model(

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from data_prep.errors import UserError
 from flows.checkpoint import model_folder
 from flows.cli import app
-from flows.inference.generate import read_prompts
+from flows.inference.generate import Prompt, _Shown, read_prompts
+from flows.show.console import new_console
 from pipeline import runs
 from pipeline.artifact import Artifact
 from pipeline.stages.pretrain import MODEL
@@ -60,6 +61,19 @@ def test_prompts_of_a_file_keep_their_order_and_what_is_beside_them(folder: Path
     assert [shown.index(f"{number}. {row['prompt']}") for number, row in enumerate(rows, 1)] == sorted(
         shown.index(f"{number}. {row['prompt']}") for number, row in enumerate(rows, 1)
     )
+
+
+def test_on_the_terminal_a_prompt_stands_once(tmp_path: Path, folder: Path) -> None:
+    for model, after in ((folder, "the cat"), (writers.write(tmp_path / "t5", "t5"), "the cat\n")):
+        shown = run(model, "the cat", "-n", "9").stdout
+        assert shown.startswith(after) and shown.count("the cat") == 1
+    console = new_console()
+    with console.capture() as captured:
+        shown = _Shown(console, [Prompt("the cat")], "\n")
+        for text in ("", "", "sat", "sat on"):
+            shown.add(0, text)
+        shown.end(0, "sat on a mat", "eos")
+    assert captured.get() == "the cat\nsat on a mat\n"
 
 
 def test_what_was_written_is_read_again(folder: Path, tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ class Completion(NamedTuple):
 
 
 OnToken = Callable[[int, str], None]
-"""Called with a prompt's number and what was written after it so far."""
+"""Called with a prompt's number and what is written after it so far: what may yet be part of a text of `stop`, or the
+bytes of an incomplete character, is left out until more is known. The last text is that of the completion."""
 
 
 class Generator:
@@ -134,11 +135,12 @@ class Generator:
                 continue
             text.ids.append(token)
             ended = self._ended(text)
-            if on_token is not None and ended != "eos":
-                on_token(text.number, self.model.text_after(text.given, text.ids))
-            if ended:
+            completion = self._completion(text, ended) if ended else None
+            if on_token is not None:
+                on_token(text.number, completion.text if completion else self._certain(text))
+            if completion:
                 running[row] = None
-                yield self._completion(text, ended)
+                yield completion
 
     def _next(self, waiting: deque[_Text], most: int) -> list[_Text]:
         """The next prompts that can be in one batch, at most so many, taken from those that wait."""
@@ -171,11 +173,22 @@ class Generator:
             return "length" if text.room == self.decoding.max_new_tokens else "positions"
         return None
 
+    def _certain(self, text: _Text) -> str:
+        """What is written so far, without what more tokens may make a text of `stop`, or another character."""
+        written = self.model.text_after(text.given, text.ids).rstrip("\ufffd")
+        held = max((_begun(written, stop) for stop in self.decoding.stop), default=0)
+        return written[: len(written) - held]
+
     def _completion(self, text: _Text, ended: Stop) -> Completion:
         ids = text.ids[:-1] if ended == "eos" else text.ids
         written = self.model.text_after(text.given, ids)
         cuts = [written.find(stop) for stop in self.decoding.stop if stop in written]
         return Completion(text.number, written[: min(cuts, default=len(written))], ids, ended)
+
+
+def _begun(text: str, stop: str) -> int:
+    """The most characters at the end of a text with which another one begins."""
+    return next((size for size in range(min(len(stop), len(text)), 0, -1) if text.endswith(stop[:size])), 0)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,29 @@ def test_a_text_ends_before_what_it_is_to_stop_at(writer: Writer) -> None:
     stop = next(character for character in whole[3:] if character.strip())
     completion = next(Generator(model, Decoding(max_new_tokens=NEW, stop=(stop,))).complete(["the cat"]))
     assert completion.ended == "stop" and completion.text == whole[: whole.index(stop)]
+
+
+@pytest.mark.parametrize("end", ["", "never"])
+def test_what_is_told_of_a_text_is_never_taken_back(end: str, writer: Writer) -> None:
+    """Also while it may yet become a text to stop at, of several tokens."""
+    model = writers.opened(writer("gpt2"))
+    whole = next(Generator(model, Decoding(max_new_tokens=NEW)).complete(["the cat"])).text.rstrip("\ufffd")
+    stop = whole[-4:] + end
+    told: list[str] = []
+    generator = Generator(model, Decoding(max_new_tokens=NEW, stop=(stop,)))
+    completion = next(generator.complete(["the cat"], lambda _, text: told.append(text)))
+    assert completion.ended == ("length" if end else "stop") and len(told) == len(completion.ids)
+    assert all(after.startswith(before) for before, after in pairwise(told))
+    assert told[-1] == completion.text and (end or completion.text == whole[: whole.index(stop)])
+
+
+@pytest.mark.parametrize("architecture", writers.PAIRS)
+def test_sentinels_stay_in_the_text_and_other_special_tokens_do_not(architecture: str, writer: Writer) -> None:
+    model = writers.opened(writer(architecture))
+    first, second = model.specials.sentinels[:2]
+    cat, dog = model.plain_ids("cat"), model.plain_ids("dog")
+    written = [first, *cat, second, model.pad, *dog, model.eos]
+    assert model.text_after([5], written) == "<extra_id_0>cat<extra_id_1>dog"
 
 
 @pytest.mark.parametrize(
