@@ -91,7 +91,7 @@ class Execution:
         for node in self.dag:
             if node.stage.name == JOB.name:
                 stored = {role: self.artifacts[name] for role, name in node.inputs.items() if name in self.artifacts}
-                downstream.check(node.config, stored)
+                downstream.check_inputs(node.config, stored)
 
     def _tracked(
         self, node: Node, inputs: Mapping[str, Artifact], progress: Progress, children: list[TrackedRun]

@@ -2,22 +2,22 @@
 
 The module of a job, which imports no PyTorch, MLflow, scikit-learn, matplotlib or transformers, has
 
-    VERSION     raised when the meaning of its result changes; part of the key
-    READS       artifact roles that it reads: pretrained, corpus, shards, preprocessor
-    OPTIONAL    those of them that it can do without; may be left out. A job that can do without all but `pretrained`
-                evaluates networks that exist, too (`init`)
-    Config      its section of a recipe; `task` names it
-    needs       requirements that the recipe does not meet, as (path, text). A path that begins with a dot is one of
-                the job's own keys (`.length`), any other is one of the recipe's
-    settings    what its result depends on besides `Config` and the artifacts it reads, as JSON values; under "job" the
-                values of its keys that come from the recipe
-    check       (job, settings, inputs by role but `pretrained`): UserError, before the network is trained, where what
-                is stored by then cannot serve it; may be left out
-    remarks     what is odd about what it is to read, in sentences; may be left out
-    numbers     names of the numbers that its report has, * for any text; may be left out where they are not known
-    compared    names of networks that it reads besides, as far as the recipe has them (`networks`): their roles are
-                those of `role_of`; may be left out
-    run         (job, settings, inputs by role, folder, context) → `pipeline.reports.report.Report`
+    VERSION       raised when the meaning of its result changes; part of the key
+    READS         artifact roles that it reads: pretrained, corpus, shards, preprocessor
+    OPTIONAL      those of them that it can do without; may be left out. A job that can do without all but `pretrained`
+                  evaluates networks that exist, too (`init`)
+    Config        its section of a recipe; `task` names it
+    needs         requirements that the recipe does not meet, as (path, text). A path that begins with a dot is one of
+                  the job's own keys (`.length`), any other is one of the recipe's
+    settings      what its result depends on besides `Config` and the artifacts it reads, as JSON values; under "job"
+                  the values of its keys that come from the recipe
+    check_inputs  (job, settings, inputs by role but `pretrained`): UserError, before the network is trained, where
+                  what is stored by then cannot serve it; may be left out
+    remarks       what is odd about what it is to read, in sentences; may be left out
+    numbers       names of the numbers that its report has, * for any text; may be left out where they are not known
+    compared      names of networks that it reads besides, as far as the recipe has them (`networks`): their roles are
+                  those of `role_of`; may be left out
+    run           (job, settings, inputs by role, folder, context) → `pipeline.reports.report.Report`
 """
 
 from __future__ import annotations
@@ -146,10 +146,10 @@ def of_config(config: Mapping[str, Any]) -> tuple[JobModule, Any, dict[str, Any]
     return module, module.Config.model_validate(config["job"]), settings
 
 
-def check(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+def check_inputs(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
     """UserError if the artifacts that a job reads besides the network cannot serve it. config: that of `config_of`."""
     module, job, settings = of_config(config)
-    if of_job := getattr(module, "check", None):
+    if of_job := getattr(module, "check_inputs", None):
         of_job(job, settings, inputs)
 
 

@@ -68,7 +68,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     return {"contents": contents, "seed": recipe.seed, "keep_lines": recipe.data.clean.keep_lines}
 
 
-def check(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+def check_inputs(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
     """See `pipeline.downstream`."""
     if not len(Corpus(inputs["corpus"].path, job.split)):
         raise UserError(

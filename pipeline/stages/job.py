@@ -18,7 +18,7 @@ from pipeline.stage import Context, Stage
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     """Carry out the job of the config's task (`pipeline.downstream.config_of`)."""
-    downstream.check(config, inputs)
+    downstream.check_inputs(config, inputs)
     module, job, settings = downstream.of_config(config)
     report = module.run(job, settings, inputs, out_dir, context)
     write(report, out_dir)

@@ -28,7 +28,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\u202e http://me:secret@h/?sig=abc"
 SHOWN = "␛]0;owned␇␛[2J� http://me:***@h/?sig=***"
 ALLOWED = {  # (file, what is printed): an object of JSON, which is ASCII, or what is safe already
     ("flows/cli.py", "safe"), ("flows/show/console.py", "safe"), ("flows/show/console.py", "_encodable"),
-    ("data_prep/legible.py", "safe"),
+    ("data_prep/legible.py", "safe"), ("training/cost/step_benchmark.py", "safe"),
     ("flows/artifacts.py", "json.dumps"), ("flows/commands.py", "json.dumps"), ("flows/compare.py", "json.dumps"),
     ("flows/compress.py", "json.dumps"), ("flows/inference/generate.py", "json.dumps"),
     ("flows/inference/embed.py", "json.dumps"), ("flows/inference/predict.py", "json.dumps"),

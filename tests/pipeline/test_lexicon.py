@@ -120,7 +120,7 @@ def test_recipes_without_a_lexicon_keep_their_keys(folder: Path) -> None:
     ("content", "message"),
     [
         (None, r"phrases\.txt cannot be read \(No such file or directory\)"),
-        (b"\xff", r"phrases\.txt cannot be read \(not UTF-8\)"),
+        (b"\xff", r"phrases\.txt cannot be read \(line 1 holds the byte 0xff, not UTF-8\)"),
         (b" \n", r"phrases\.txt has no phrase"),
     ],
 )

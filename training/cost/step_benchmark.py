@@ -26,6 +26,7 @@ from data_prep.corruptions import CorruptionConfig, config_union
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from data_prep.legible import safe
 from data_prep.settings import Settings
 from data_prep.shards.rows import Specials
 from training.config import NetworkConfig, ObjectiveConfig, Optimizer, OrderConfig, PlacementConfig, TrainConfig
@@ -346,7 +347,7 @@ if __name__ == "__main__":
         try:
             measured = run(StepBenchmark.model_validate_json(values), int(sys.argv[1]), Path(sys.argv[2]))
         except UserError as refusal:
-            print(" ".join(str(refusal).split()), file=sys.stderr, flush=True)
+            print(safe(" ".join(str(refusal).split())), file=sys.stderr, flush=True)
             os._exit(REFUSED)
         print(measured.model_dump_json(), flush=True)
     os._exit(0)  # libraries' threads have nothing left to say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -9,11 +10,11 @@ from torch import nn
 from data_prep.errors import UserError
 
 
-def made(auto: Any, config: Any, what: str, advice: str, **options: Any) -> nn.Module:
-    """A randomly initialised network: `auto.from_config(config)`. UserError where a setting is not of its range, or
-    the architecture has no such network. what, advice: the head that is wanted, and which architectures have one."""
+def made(build: Callable[[Any], nn.Module], config: Any, what: str, advice: str) -> nn.Module:
+    """A randomly initialised network, `build(config)`. UserError where a setting is not of its range, or the
+    architecture has no such network. what, advice: the head that is wanted, and which architectures have one."""
     try:
-        return auto.from_config(config, **options)
+        return build(config)
     except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:  # each of some network
         text = " ".join(str(error).split())
         if "Unrecognized configuration class" in text:

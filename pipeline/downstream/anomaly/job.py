@@ -147,7 +147,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     }
 
 
-def check(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+def check_inputs(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
     """UserError where labels do not say what is normal, or rows are too few for a split."""
     from pipeline.downstream.anomaly.rows import Pool
 

@@ -117,7 +117,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     }
 
 
-def check(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+def check_inputs(job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
     """UserError where too few documents are held out for a threshold or for the draws."""
     from data_prep.text.passages import of_split
 

@@ -66,7 +66,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     }
 
 
-def check(job: JobConfig, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
+def check_inputs(job: JobConfig, settings: dict[str, Any], inputs: Mapping[str, Artifact]) -> None:
     """See `pipeline.downstream`."""
     check_held_out(job, inputs["shards"], FEWEST_ROWS)
 

@@ -77,7 +77,7 @@ class Trial:
         self.training = training_stream(self.reading, cache, self.specials, [])
         held_out, self.num_rows = held_out_stream(self.reading, cache, self.specials)
         if held_out is None:
-            raise ValueError("`check` has not refused shards without held-out rows")
+            raise ValueError("`check_inputs` has not refused shards without held-out rows")
         self.held_out = held_out
 
     def run(self, out_dir: Path) -> Report:

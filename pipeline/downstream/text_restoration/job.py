@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from pipeline.downstream.config import JobConfig, Problem, held_out_text_problems
-from pipeline.downstream.predictions.job import FEWEST_ROWS, check, settings
+from pipeline.downstream.predictions.job import FEWEST_ROWS, check_inputs, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-__all__ = ["READS", "VERSION", "Config", "check", "needs", "numbers", "run", "settings"]
+__all__ = ["READS", "VERSION", "Config", "check_inputs", "needs", "numbers", "run", "settings"]
 
 VERSION = 1
 READS = ("pretrained", "shards", "preprocessor")

@@ -14,7 +14,7 @@ from data_prep.corpus.documents import CorpusDocument
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream import perplexity
-from pipeline.downstream.perplexity import Config, check, documents, needs, numbers, run
+from pipeline.downstream.perplexity import Config, check_inputs, documents, needs, numbers, run
 from pipeline.recipe.load import load
 from pipeline.reports.report import write
 from pipeline.stage import Context
@@ -74,7 +74,7 @@ def test_the_report_says_what_the_documents_cost(tmp_path: Path, monkeypatch: py
     assert "xz's" in report.verdict
     monkeypatch.setattr(perplexity, "Corpus", lambda path, split: [])
     with pytest.raises(UserError, match="no document is in validation"):
-        check(Config.model_validate(JOB), {}, inputs)
+        check_inputs(Config.model_validate(JOB), {}, inputs)
 
 
 def test_what_the_recipe_must_be() -> None:

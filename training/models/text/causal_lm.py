@@ -31,4 +31,4 @@ def causal_lm(config: Any) -> nn.Module:
     """A randomly initialised causal LM of `transformers`."""
     from transformers import AutoModelForCausalLM
 
-    return made(AutoModelForCausalLM, config, "causal head", "choose a decoder such as gpt2 or llama")
+    return made(AutoModelForCausalLM.from_config, config, "causal head", "choose a decoder such as gpt2 or llama")

@@ -43,5 +43,5 @@ def masked_lm(config: Any, sentence: bool) -> nn.Module:
     """A randomly initialised masked LM, with the architecture's own sentence head if `sentence`."""
     from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
-    head = AutoModelForPreTraining if sentence else AutoModelForMaskedLM
-    return made(head, config, "masked-LM head", "choose an encoder such as bert, roberta, albert or modernbert")
+    build = AutoModelForPreTraining.from_config if sentence else AutoModelForMaskedLM.from_config
+    return made(build, config, "masked-LM head", "choose an encoder such as bert, roberta, albert or modernbert")

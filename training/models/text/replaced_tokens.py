@@ -43,7 +43,7 @@ class ReplacedTokenNetwork(TextNetwork):
     def __init__(self, config: Any, generator_config: Any, temperature: float, one_encoder: bool = False) -> None:
         from transformers import AutoModelForPreTraining
 
-        super().__init__(made(AutoModelForPreTraining, config, "discriminator", "choose electra"))
+        super().__init__(made(AutoModelForPreTraining.from_config, config, "discriminator", "choose electra"))
         self.generator, self.temperature = Generator(generator_config), temperature
         generator: Any = self.generator.model
         for name, module in self.encoder.named_children():

@@ -78,7 +78,7 @@ def sequence_to_sequence(config: Any) -> nn.Module:
     """A randomly initialised encoder-decoder of `transformers` with a head on the vocabulary."""
     from transformers import AutoModelForSeq2SeqLM
 
-    return made(AutoModelForSeq2SeqLM, config, "encoder-decoder", "choose t5 or bart")
+    return made(AutoModelForSeq2SeqLM.from_config, config, "encoder-decoder", "choose t5 or bart")
 
 
 def met_parameters(network: SequenceToSequenceNetwork) -> tuple[int, int]:

@@ -170,7 +170,7 @@ def test_what_cannot_be_asked_is_refused(settings: list[str], message: str, tmp_
 
 def test_other_kinds_of_data_are_refused(tmp_path: Path) -> None:
     job = "[{name: said, task: predictions}]"
-    with pytest.raises(UserError, match=r"predictions is of text, and data\.kind is table"):
+    with pytest.raises(UserError, match=r"predictions is of text, and the network reads table"):
         load(tiny_arrays.recipe(tmp_path, downstream=job))
 
 
