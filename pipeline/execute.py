@@ -66,8 +66,6 @@ class Execution:
     def carry_out(self, node: Node, progress: Progress) -> tuple[Artifact, bool]:
         """The node's artifact, and whether it was already stored."""
         began = time.monotonic()
-        if node.stage.name == PRETRAIN.name:
-            self._check_jobs()
         inputs = inputs_of(node, self.artifacts)
         children: list[TrackedRun] = []
         stage = Stage(node.stage.name, node.stage.version, self._tracked(node, inputs, progress, children))
@@ -99,6 +97,8 @@ class Execution:
         """The stage's function inside an MLflow run, which is added to `children`; only stages that do work get one."""
 
         def run(config: dict[str, Any], artifacts: dict[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
+            if node.stage.name == PRETRAIN.name:
+                self._check_jobs()
             child = self.tracker.run(
                 node.name,
                 parent=self.parent,

@@ -17,6 +17,7 @@ from pipeline.execute import following_metrics
 from pipeline.gate import ENCODER, Candidate
 from pipeline.recipe.load import load
 from pipeline.scoring.champion import DETECTOR
+from pipeline.stage import Context
 from training.monitor.names import LEARNING_RATE, LOSS
 
 
@@ -54,7 +55,7 @@ def test_what_cannot_serve_a_job_is_told_before_the_network_is_trained(tmp_path:
     execution: Any = SimpleNamespace(dag=nodes.values(), artifacts={"shards": shards}, recipe=recipe)
     execution._check_jobs = partial(execute.Execution._check_jobs, execution)
     with pytest.raises(UserError, match=r"^downstream\.said: 7 held-out rows are too few, and 8 are needed; raise"):
-        execute.Execution.carry_out(execution, nodes["pretrain"], print)
+        execute.Execution._tracked(execution, nodes["pretrain"], {}, print, [])({}, {}, tmp_path, Context())
     shards.summary["validation"]["rows"] = 8
     execution._check_jobs()
 
