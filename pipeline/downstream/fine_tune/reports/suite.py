@@ -180,4 +180,8 @@ def _few(task: str, report: Report) -> str:
     learned, scored = max(cell["labels"] for cell in report.notes["cells"]), report.notes["test_rows"]
     used = {"train": learned, split: scored}
     few = [f"{number:,} of {rows[name]:,} of {name}" for name, number in used.items() if number < rows[name]]
+    by_language = sorted(((report.notes.get("languages") or {}).get("test") or {}).values())
+    if scored < rows[split] and len(by_language) > 1:
+        least, most = by_language[0], by_language[-1]
+        few[-1] += f" ({least:,}{f' to {most:,}' if most > least else ''} of each of {len(by_language)} languages)"
     return f"{task} {' and '.join(few)}" if few else ""

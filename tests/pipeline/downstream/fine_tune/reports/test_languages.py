@@ -104,6 +104,16 @@ def test_one_row_for_each_encoder_mix_and_tested_language() -> None:
     assert "Tested on zh, E5 has f1 70.0 from zh, 49.0 from en (70%), 80.0 from en + zh (114%)." in made.verdict
 
 
+@pytest.mark.parametrize(("tested", "few"), [({"en": 2, "zh": 1}, "1 to 2"), ({"en": 2, "zh": 2}, "2")])
+def test_a_suite_says_how_few_rows_of_each_language_are_tested(tested: dict[str, int], few: str) -> None:
+    scored = job(["en"], [*tested], {"pretrained": {name: [0.8] for name in tested}})
+    notes = scored.notes | {"rows": {"train": 8, "test": 9}, "test_rows": sum(tested.values())}
+    notes["languages"] = {"train": {"en": 8}, "test": tested}
+    made = suite.build(about(["xnli"]), {"xnli": replace(scored, notes=notes)})
+    rows = f"xnli {sum(tested.values())} of 9 of test ({few} of each of 2 languages)"
+    assert f"Not all rows were used: {rows}." in made.verdict
+
+
 def test_languages_of_one_test_have_a_row_each_and_published_ones_their_own() -> None:
     scores = {"pretrained": {"en": [0.9], "zh": [0.5]}, "scratch": {"en": [0.2], "zh": [0.2]}}
     reports = {"asked": job(["en"], ["en", "zh"], scores)}
