@@ -184,9 +184,9 @@ def tokenise(
             parts = [encoder.encode(sentences[part]) for part in slices]
         if counted is not None:
             for part, encoded in zip(slices, parts, strict=True):
-                characters = pc.sum(pc.utf8_length(pc.replace_substring(sentences[part], " ", ""))).as_py()
-                unknown = encoder.unknown_characters(sentences[part], encoded)
-                counted.update(characters=characters or 0, unknown_characters=unknown)
+                characters = pc.sum(pc.utf8_length(pc.replace_substring(sentences[part], " ", ""))).as_py() or 0
+                unknown = min(encoder.unknown_characters(sentences[part], encoded), characters)  # which is estimated
+                counted.update(characters=characters, unknown_characters=unknown)
         length = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
         has_text = np.concatenate([[0], np.cumsum(length > 0)])
         ends = offsets_of(number_of)

@@ -58,7 +58,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     yield from problems(job.models)
     if set(OWN) & set(job.models) and not architecture_of(recipe.network.architecture).causal:
         text = f"{job.name!r} asks a network that predicts each token from those before it"
-        yield "network.architecture", f"{text}; choose one of {types_with('causal')}, or leave the job out"
+        yield "network.architecture", f"{text}; choose a decoder such as {types_with('causal')}, or leave the job out"
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from data_prep.tokens.vocabulary import extension
 from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import (
+    ARCHITECTURES,
     architecture_of,
     blocks_of,
     longest,
@@ -108,6 +109,10 @@ class TextObjective(BaseObjective):
         from training.models.text.network import encoder_flops
 
         self.network = network
+        if self.data.preprocessor is not None and self.settings.architecture not in ARCHITECTURES:
+            from training.models.text.export import check_tokenizer  # which tests show of those
+
+            check_tokenizer(self.config, self.data.preprocessor)
         self.matrices, self.width = encoder_flops(network.encoder)
         self.head = self.config.hidden_size * (self.config.hidden_size + self.specials.vocabulary)
 

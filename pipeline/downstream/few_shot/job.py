@@ -73,7 +73,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     network = recipe.network if set(OWN) & set(job.models) else None
     if network is not None and not architecture_of(network.architecture).causal:
         text = f"{job.name!r} asks a network that writes on from a prompt, and {network.architecture!r} does not"
-        yield "network.architecture", f"{text}; choose one of {types_with('causal')}, or leave the job out"
+        yield "network.architecture", f"{text}; choose a decoder such as {types_with('causal')}, or leave the job out"
     if min(job.shots) < 0:
         yield ".shots", f"{min(job.shots)} is no number of rows"
     if len(set(job.shots)) < len(job.shots):

@@ -10,7 +10,10 @@ import torch
 import transformers
 
 from data_prep.errors import UserError
+from data_prep.shards.rows import Specials
 from data_prep.tokens.vocabulary.extension import Added
+from training.config import NetworkConfig
+from training.models.text.start.settings import built_problems, network_of
 from training.models.text.start.weights import start, vocabulary_axes
 
 OLD = 40
@@ -77,6 +80,15 @@ def test_old_tokens_are_as_they_were_and_new_ones_the_mean_of_their_parts(
     assert torch.allclose(ours_say[..., OLD + 1], theirs_say[..., [7, 8, 9]].mean(-1), atol=1e-5)
     old, new = (model.get_input_embeddings().weight for model in (theirs, ours))
     assert torch.allclose(new[OLD], (old[7] + old[8]) / 2) and torch.allclose(new[OLD + 1], old[7:10].mean(0))
+
+
+@pytest.mark.parametrize("name", ["GPT2LMHeadModel", "BertForMaskedLM"])
+def test_a_folder_says_nothing_of_tokens_that_its_tokenizer_has(name: str, tmp_path: Path) -> None:
+    of_folder = network_of(saved(model_of(name, OLD, 1), tmp_path))
+    network = NetworkConfig(architecture=of_folder.architecture, config=of_folder.config)
+    specials = Specials(OLD + 2, pad=0, bos=1, eos=2, cls=1, sep=2, mask=3, unk=4)
+    assert not {"cls_token_id", "mask_token_id"} & set(of_folder.says)
+    assert built_problems(network, of_folder, specials) == []
 
 
 def test_tables_of_the_vocabulary_are_found_by_what_changes_with_it() -> None:

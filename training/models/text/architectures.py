@@ -1,11 +1,12 @@
 """Properties of the architectures of `transformers`: one line per model type, read without torch.
 
-Code branches on what an architecture can do, never on its name. A type that has no line is an encoder of which
-nothing is assumed: it trains on rows of one sequence each.
+Code branches on what an architecture can do, never on its name. Of a type that has no line nothing is assumed but
+which way it reads: it trains on rows of one sequence each.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Iterator, Mapping
@@ -182,8 +183,19 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 
 def architecture_of(model_type: str) -> Architecture:
-    """The properties of a model type."""
-    return ARCHITECTURES.get(model_type, Architecture())
+    """The properties of a model type; of one without a line, which way it reads, as far as transformers tells it."""
+    return ARCHITECTURES.get(model_type) or _registered(model_type)
+
+
+@functools.cache
+def _registered(model_type: str) -> Architecture:
+    """A type is what the pretraining classes say that transformers has for it."""
+    from transformers.models.auto import modeling_auto as classes
+
+    if model_type in classes.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        return Architecture(encoder_decoder=True)
+    is_encoder = model_type in classes.MODEL_FOR_MASKED_LM_MAPPING_NAMES  # which may have a class that writes, too
+    return Architecture(causal=not is_encoder and model_type in classes.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
 def architecture_in(config: Mapping[str, Any]) -> Architecture:
@@ -219,14 +231,14 @@ def decoder_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why a network cannot predict each token from those before it."""
     if not architecture_of(network.architecture).causal:
         text = f"{network.architecture!r} does not predict a token from those before it alone"
-        yield "network.architecture", f"{text}; choose one of {types_with('causal')}"
+        yield "network.architecture", f"{text}; choose a decoder such as {types_with('causal')}"
 
 
 def sequence_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why a network cannot predict one sequence from another."""
     if not architecture_of(network.architecture).encoder_decoder:
         text = f"{network.architecture!r} has no decoder beside its encoder"
-        yield "network.architecture", f"{text}; choose one of {types_with('encoder_decoder')}"
+        yield "network.architecture", f"{text}; choose an encoder–decoder such as {types_with('encoder_decoder')}"
 
 
 def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from data_prep.errors import UserError
 from data_prep.tokens.roles import SETTINGS, settings_of
 from data_prep.tokens.tokenizers import load
 from training.models.text.architectures import architecture_of, longest
 from training.models.text.folder import open_tokenizer
 
 TOKENIZER = "tokenizer.json"
+PROBE = "It's e\u0301 x, 12345  times:\n\n(A1) über 漢字!"
 
 
 def export(model: Any, inputs: list[str], tokenizer: Path, length: int, path: Path) -> None:
@@ -29,6 +32,11 @@ def export(model: Any, inputs: list[str], tokenizer: Path, length: int, path: Pa
     model.save_pretrained(path)
     config = json.loads((path / "config.json").read_bytes())
     (path / "config.json").write_text(_json(config | _rope(config)))
+    _write_tokenizer(tokenizer, path, _columns(model, inputs), longest(model.config) or length)
+
+
+def _write_tokenizer(tokenizer: Path, path: Path, columns: list[str], most: int) -> None:
+    """columns: what it must return besides ids. most: tokens of a text."""
     shutil.copyfile(tokenizer / TOKENIZER, path / TOKENIZER)
     settings = settings_of(tokenizer)
     ending = settings.get("eos_token") or settings.get("sep_token")
@@ -39,11 +47,27 @@ def export(model: Any, inputs: list[str], tokenizer: Path, length: int, path: Pa
             {
                 **settings,
                 "tokenizer_class": "PreTrainedTokenizerFast",
-                "model_input_names": ["input_ids", *_columns(model, inputs)],
-                "model_max_length": longest(model.config) or length,
+                "model_input_names": ["input_ids", *columns],
+                "model_max_length": most,
             }
         )
     )
+
+
+def check_tokenizer(config: Any, tokenizer: Path) -> None:
+    """UserError where `transformers` would not read an export's tokenizer as it stands: for some model types it makes
+    one of its own class from the same pieces."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config.save_pretrained(folder)
+        _write_tokenizer(tokenizer, folder, [], len(PROBE))
+        theirs, ours = open_tokenizer(folder), load(folder)
+        if theirs(PROBE, verbose=False)["input_ids"] != ours.encode(PROBE).ids:
+            raise UserError(
+                f"network.architecture: transformers opens a network of {config.model_type!r} with a tokenizer of the "
+                f"class {type(theirs).__name__}, which gives other ids than the tokenizer here; choose another "
+                "architecture."
+            )
 
 
 def check_use(folder: Path, model: Any) -> None:

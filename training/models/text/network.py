@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data_prep.errors import UserError
 from training.models.cpu_kernels import ATTENTION, LossHead, spare_rows
 from training.models.text.architectures import architecture_of
 from training.models.text.block_sparse import with_block_sparse
@@ -60,8 +61,9 @@ class TextNetwork(nn.Module):
         self.architecture = architecture_of(model.config.model_type)
         types = () if self.architecture.causal else ("token_type_ids",)  # GPT-2 takes words as such
         self.inputs = accepted(self.model, "attention_mask", "decoder_input_ids", "decoder_attention_mask", *types)
-        two_stacks = self.architecture.encoder_decoder
-        self.encoder: Any = self.model.get_decoder() if two_stacks else self.model.base_model
+        has_decoder = self.architecture.causal or self.architecture.encoder_decoder
+        decoder = self.model.get_decoder() if has_decoder else None
+        self.encoder: Any = decoder if hasattr(decoder, "config") else self.model.base_model
         self.keep = KeepPositions(self.encoder)
         self.head: LossHead | None = None
         pad = model.config.pad_token_id
@@ -91,7 +93,13 @@ class TextNetwork(nn.Module):
         with self.head.predicting(padded_ids) if self.head else nullcontext():
             output = self.model(input_ids=input_ids, **arguments)
         self.keep.positions = self.keep.starts = None
-        logits = self.logits(output).squeeze(0)[:targets].float()  # [M, V]; with a fused loss [M, 2]
+        logits = self.logits(output)
+        if logits.shape[:2] != (1, len(padded_ids)):
+            raise UserError(
+                f"network.architecture: the head of {self.model.config.model_type!r} is not given the last hidden "
+                "states alone, so that it cannot predict at chosen places; choose another architecture."
+            )
+        logits = logits.squeeze(0)[:targets].float()  # [M, V]; with a fused loss [M, 2]
         if self.head:
             return logits[:, 0], logits[:, 1].detach(), output
         return F.cross_entropy(logits, target_ids, reduction="none"), logits.argmax(-1) == target_ids, output

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Specials
+from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training import tiny
 from tests.training.objectives.test_packed import OWN, SHAPE
 from training.config import NetworkConfig, ObjectiveConfig
-from training.models.text.architectures import ARCHITECTURES, architecture_of, position_problems, text_config
+from training.models.text.architectures import (
+    ARCHITECTURES,
+    architecture_of,
+    decoder_problems,
+    position_problems,
+    text_config,
+)
 from training.models.text.causal_lm import causal_lm
+from training.models.text.export import check_tokenizer
 from training.models.text.masked_lm import masked_lm
 from training.objectives import build
 
@@ -100,3 +112,71 @@ def test_values_that_no_network_can_be_made_from_are_one_sentence(settings: dict
         masked_lm(dropped, sentence=False)
     with pytest.raises(UserError, match=r"network\.architecture: transformers has no causal head for 't5'"):
         causal_lm(text_config(NetworkConfig(architecture="t5"), specials))
+
+
+SIZES = {
+    "mistral": {**SHAPE, "num_key_value_heads": 1},
+    "gpt_neox": SHAPE,
+    "opt": {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 64, "word_embed_proj_dim": 32,
+        "max_position_embeddings": 80, "dropout": 0.0,
+    },
+    "modernbert-decoder": {**SHAPE, "max_position_embeddings": 80},
+    "mvp": {
+        "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 80,
+    },
+}  # fmt: skip
+"""Of types that have no line."""
+TOKENS = Specials(48, pad=0, bos=1, eos=2, cls=1, sep=2, unk=3, mask=4, decoder_start=2)
+
+
+def without_line(name: str, objective: str) -> Any:
+    known = inspect.signature(transformers.CONFIG_MAPPING[name]).parameters
+    config = {setting: value for setting, value in SIZES[name].items() if setting in known}
+    facts = DataFacts("text", ("input",), length=16, specials=TOKENS)
+    torch.manual_seed(0)
+    section = ObjectiveConfig(name=objective)
+    return build(section, {"model": NetworkConfig(architecture=name, config=config)}, facts, "cpu")
+
+
+@pytest.mark.parametrize("name", [name for name in SIZES if name != "mvp"])
+def test_a_decoder_without_a_line_learns_from_every_token(name: str) -> None:
+    assert name not in ARCHITECTURES and architecture_of(name).causal
+    built = without_line(name, "gpt")
+    built.network.eval()
+    rows = np.random.default_rng(0).integers(8, 48, (3, 16))
+    batch = built.collate({"input": Ragged.from_rows(rows, np.uint16)})
+    (turn,) = built.turns("", 0)
+    loss = turn.loss({"model": built.network}, batch).sums["lm"]
+    with torch.no_grad():
+        logits = built.network.model(input_ids=torch.tensor(rows)).logits
+    wanted = nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), torch.tensor(rows)[:, 1:].flatten(), reduction="sum"
+    )
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
+def test_two_stacks_without_a_line_are_told_from_an_encoder() -> None:
+    assert "mvp" not in ARCHITECTURES and architecture_of("mvp").encoder_decoder and not architecture_of("mvp").causal
+    assert without_line("mvp", "sequence-to-sequence").network.encoder is not None
+    encoder = architecture_of("modernbert")
+    assert not (encoder.causal or encoder.encoder_decoder)
+    ((_, problem),) = decoder_problems(NetworkConfig(architecture="modernbert"))
+    assert "'modernbert' does not predict a token from those before it alone" in problem
+
+
+def test_a_head_that_is_not_given_the_last_states_alone_is_refused() -> None:
+    built = without_line("mistral", "gpt")
+    built.network.encoder._forward_hooks.clear()  # as if another module ran
+    batch = built.collate({"input": Ragged.from_rows(np.full((2, 16), 9), np.uint16)})
+    with pytest.raises(UserError, match=r"the head of 'mistral' is not given the last hidden states alone"):
+        built.turns("", 0)[0].loss({"model": built.network}, batch)
+
+
+def test_a_type_that_transformers_opens_with_another_tokenizer_is_refused_before_training(tmp_path: Path) -> None:
+    train(TokenizerConfig(kind="byte-bpe", vocabulary=300), ["the cat sat on a mat"], tmp_path)
+    own, other = (text_config(NetworkConfig(architecture=name), specials(tmp_path)) for name in ("mistral", "qwen2"))
+    check_tokenizer(own, tmp_path)
+    with pytest.raises(UserError, match=r"a network of 'qwen2' with a tokenizer of the class Qwen2Tokenizer, which"):
+        check_tokenizer(other, tmp_path)

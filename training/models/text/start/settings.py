@@ -20,7 +20,7 @@ from training.config import NetworkConfig
 from training.models.text.architectures import Problem, special_ids, text_config
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_OF_TOKENIZER = {"vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"}
+_OF_TOKENIZER = {"vocab_size", "decoder_start_token_id", *special_ids(Specials(1, pad=0))}
 _OF_USE = {"use_cache", "is_decoder", "is_encoder_decoder", "forced_eos_token_id", "forced_bos_token_id"}
 _UNSAID = _OF_TOKENIZER | _OF_USE | {"architectures", "transformers_version", "model_type", "dtype", "torch_dtype"}
 
@@ -118,7 +118,7 @@ def built_problems(network: NetworkConfig, of_folder: FolderNetwork, specials: S
     of_all = set(inspect.signature(PreTrainedConfig).parameters)
     known = {name for name in built if not name.startswith("_")} - _UNSAID - of_all
     problems = [
-        ("train.start.folder", f"{of_folder.folder}: its {name} {meant[name]!r} cannot be told to a network here")
+        ("train.start.folder", f"{of_folder.folder}: its {name} {meant.get(name)!r} cannot be told to a network here")
         for name in sorted(known)
         if meant.get(name) != built.get(name)
     ]
