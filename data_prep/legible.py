@@ -62,7 +62,12 @@ MASK = "***"
 
 def plain(text: str, keep: str = "") -> str:
     """Text that is safe for a terminal: control and direction characters, except those in `keep`, become visible."""
-    return text.translate({code: to for code, to in _PICTURES.items() if chr(code) not in keep} if keep else _PICTURES)
+    return text.translate(_pictures_but(keep))
+
+
+@cache
+def _pictures_but(keep: str) -> dict[int, int]:
+    return {code: to for code, to in _PICTURES.items() if chr(code) not in keep}
 
 
 def masked(text: str) -> str:

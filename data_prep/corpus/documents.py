@@ -53,7 +53,7 @@ _Fraction = Annotated[float, Field(ge=0, lt=1)]
 class SplitConfig(BaseModel):
     """Shares of the documents that are held out from training, for splits that no source declares."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     validation: _Fraction = 0.05
     """Share for decisions during training, such as early stopping."""

@@ -63,7 +63,7 @@ class Piece(NamedTuple):
 class CorruptionConfig(BaseModel):
     """Settings that all corruptions share."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str
     at: Literal["load", "shards"] = "load"

@@ -28,7 +28,7 @@ CHUNK = 1 << 18  # values to process at a time
 class AugmentConfig(BaseModel):
     """Strength of the changes to training images; 0 switches one off."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     translate: float = Field(default=0.0, ge=0)
     """Maximum translation in pixels, horizontally and vertically."""

@@ -46,7 +46,7 @@ INKS, DEPTH, FRAMES = "its inks (CMYK)", "8 of its 16 bits a channel", "further 
 class ImagesConfig(BaseModel):
     """How images become pixels."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Side in pixels of the square that images are resized to; without it, images must all have the same size."""

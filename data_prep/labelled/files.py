@@ -50,7 +50,7 @@ _OF_PREDICT = ("layout", "inputs", "id")  # which rows without answers may have 
 class LabelledConfig(BaseModel):
     """A labelled data set: exactly one of `name`, `path`, `task` and `suite`."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     name: str | None = Field(default=None, examples=list(REGISTERED))
     """A registered data set."""

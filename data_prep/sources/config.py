@@ -52,7 +52,7 @@ class Accepts(NamedTuple):
 class SourceConfig(BaseModel):
     """One source of documents: exactly one of `package` and `path`."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     package: str | None = Field(
         default=None,

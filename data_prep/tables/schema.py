@@ -31,7 +31,7 @@ LayoutName = Literal["kdd99", "nsl-kdd", "creditcard", "paysim", "wdbc"]
 class TableConfig(BaseModel):
     """Roles and kinds of the columns of a table."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     target: str | None = None
     """Column of the label, which is never an input; layouts define their own."""

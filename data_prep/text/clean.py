@@ -17,7 +17,7 @@ from data_prep.tokens.cleaning import Cleaning, Form
 class CleanConfig(BaseModel):
     """How documents are cleaned, and the tolerance for bad rows."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     normalisation: Form = "nfc"
     """Unicode normal form; nfkc also folds wide, ligature and superscript forms, irreversibly."""

@@ -35,7 +35,7 @@ _COMPARED = 1 << 13  # pairs of signatures in memory at once
 class NearDuplicateConfig(BaseModel):
     """When two documents count as near duplicates."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Minimum Jaccard similarity of the sets of n-grams of duplicates."""

@@ -47,7 +47,7 @@ VERSION = 2  # of what rows hold
 class ComposeConfig(BaseModel):
     """How to make rows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["packed", "nsp", "sop", "raw", "stream"]
     """Which sentences, or pairs of them, make a row; see the module's docstring."""

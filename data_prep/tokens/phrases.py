@@ -29,7 +29,7 @@ BATCH = 1 << 20  # tokens to count at a time
 class PhrasesConfig(BaseModel):
     """Which runs of words are phrases."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_count: int = Field(default=20, ge=2)
     """Fewest occurrences in the training text (in what is counted of it)."""

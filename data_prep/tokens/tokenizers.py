@@ -59,7 +59,7 @@ Role = Literal["pad", "unk", "cls", "sep", "mask", "bos", "eos", "decoder_start"
 class TokenizerConfig(BaseModel):
     """Which tokenizer, and how large."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["wordpiece", "byte-bpe", "word", "character", "pretrained"] = "wordpiece"
     """Algorithm that splits text into tokens; pretrained: an existing tokenizer."""

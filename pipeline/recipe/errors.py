@@ -16,6 +16,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from data_prep.errors import UserError, choices, meant
+from data_prep.settings import described_fields
 from pipeline.recipe import unions
 from pipeline.recipe.removed import removed
 
@@ -180,7 +181,7 @@ def _missing(path: str, model: type[BaseModel], data: Any) -> str:
         where = _listed_by(unions.declared(model, data, path))
         return f"missing; set {path}.{tag}; {choices('', branches, where)}"
     for holder in models_at(model, above, data):
-        field = holder.model_fields.get(name)
+        field = described_fields(holder).get(name)
         if field is not None and field.description:
             return f"missing; {field.description[0].lower()}{field.description[1:].rstrip('.')}"
     return "missing"

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from data_prep.errors import MOST_LISTED, UserError, choices
+from data_prep.settings import described_fields
 from pipeline.recipe import errors, unions
 from pipeline.recipe.recipe import ORDER, Evaluation, Recipe
 
@@ -40,7 +41,7 @@ def lines(path: str = "") -> list[Line]:
         if name in branches:
             models, branches, field = [branches[name]], {}, None
             continue
-        field = next((model.model_fields[name] for model in models if name in model.model_fields), None)
+        field = next((described_fields(model)[name] for model in models if name in model.model_fields), None)
         if field is None:
             keys = sorted({key for model in models for key in model.model_fields})
             raise UserError(f"{path}: recipes have no such setting; {choices(name, [*branches, *keys])}")
@@ -49,7 +50,7 @@ def lines(path: str = "") -> list[Line]:
     if branches:
         return [Line(name, "a section", "", _first_sentence(model.__doc__)) for name, model in branches.items()]
     if field is None or models:
-        fields = {name: field for model in reversed(models) for name, field in model.model_fields.items()}
+        fields = {name: field for model in reversed(models) for name, field in described_fields(model).items()}
         if not path:
             fields = {name: fields[name] for name in ORDER}
         return [_line(name, field) for name, field in fields.items()]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
-from data_prep.settings import Settings, changed_default, identity, with_new_defaults
+from data_prep.settings import Settings, changed_default, described_fields, identity, with_new_defaults
 
 
 class Small(Settings):
@@ -34,6 +34,22 @@ class Whole(Settings):
     """How."""
     names: dict[str, Small] = Field(default_factory=dict)
     """By name."""
+
+
+class Wider(Small):
+    width: int = Field(default=1, description="Said by the field.")
+    """Not shown."""
+    depth: int = 1
+    size: int = 4
+    """How large
+    in all."""
+
+
+def test_a_docstring_below_a_field_describes_it() -> None:
+    said = {name: field.description for name, field in described_fields(Wider).items()}
+    assert said == {"kind": "Which.", "size": "How large\nin all.", "width": "Said by the field.", "depth": None}
+    made = described_fields(create_model("Made", __base__=Wider, other=(int, 1)))
+    assert (made["kind"].description, made["other"].description) == ("Which.", None)
 
 
 def test_what_is_as_before_there_was_such_a_setting_is_left_out() -> None:

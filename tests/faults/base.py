@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from matplotlib.figure import Figure
+
 from data_prep.text.ingest import decide
 from pipeline import dag
 from pipeline.artifact import Artifact
@@ -90,20 +92,15 @@ def quick() -> Iterator[None]:
     axes.plot([0, 1])
     figure.savefig(picture, format="png", dpi=20)
 
-    def save(figure: Any, path: Path) -> Path:
-        from matplotlib import pyplot
-
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def save(figure: Figure, path: Path, **options: Any) -> None:
         with path.open("wb") as file:
             file.write(picture.getvalue())
-        pyplot.close(figure)
-        return path
 
     logging.getLogger("pipeline").setLevel(logging.ERROR)  # which warns of every damaged line and record
     with contextlib.ExitStack() as stack:
         for where, name, value in (
             (store_module, "provenance", lambda: dict(known)),
-            (data, "save", save),
+            (Figure, "savefig", save),
             (loop, "peak_flops", lambda device, precision: 0.0),
             (decide, "_ROWS_IN_MEMORY", 4),
             (gc, "GRACE_SECONDS", -1.0),

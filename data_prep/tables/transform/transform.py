@@ -36,7 +36,7 @@ FILE = "transform.json"  # in the preprocessor of a table
 class TransformConfig(BaseModel):
     """How columns become features."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     scale: Literal["standard", "minmax", "quantile"] = "standard"
     """Numbers: mean 0 and deviation 1, 0 to 1 between the extremes, or the share of training values below."""

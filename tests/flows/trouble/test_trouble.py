@@ -226,8 +226,10 @@ def test_a_server_that_is_not_prefect_is_one_sentence(runner: Runner, proxy: Pro
 
 @pytest.mark.parametrize("status", [403, pytest.param(503, marks=pytest.mark.slow)])
 def test_a_run_that_prefect_refuses_is_done(
-    status: int, runner: Runner, proxy: Proxy, caplog: pytest.LogCaptureFixture
+    status: int, runner: Runner, proxy: Proxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pretrain, "PREFECT_SECONDS", 1.0)
+
     def refuse(context: Context) -> None:
         if context.key.startswith("ingest"):
             proxy.refuse(status)

@@ -134,6 +134,7 @@ def test_every_key_has_a_description():
     """Of the sections that are defined beside recipes; others document theirs where they live."""
 
     from data_prep.corruptions.masking import MaskingConfig
+    from data_prep.settings import described_fields
     from data_prep.text.kind import TextData as DataConfig
     from data_prep.tokens.compose import ComposeConfig
     from pipeline.downstream import JOBS, module_of
@@ -151,7 +152,7 @@ def test_every_key_has_a_description():
         PlacementConfig,
         TrainConfig,
     ):
-        for name, field in model.model_fields.items():
+        for name, field in described_fields(model).items():
             assert field.description, f"{model.__name__}.{name}"
 
 

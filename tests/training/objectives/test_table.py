@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws
-from data_prep.settings import Settings
+from data_prep.settings import Settings, described_fields
 from tests.training import tiny_arrays
 from training import objectives
 from training.config import NetworkConfig, ObjectiveConfig
@@ -42,7 +42,7 @@ def test_a_line_is_true_of_its_module(name: str) -> None:
     assert issubclass(module.Options, Settings) and isinstance(module.VERSION, int)
     assert list(inspect.signature(module.build).parameters) == ["options", "networks", "data", "device"]
     assert line.kinds and line.targets
-    assert all(field.description for field in module.Options.model_fields.values())
+    assert all(field.description for field in described_fields(module.Options).values())
 
 
 def test_sections_are_told_apart_by_name_and_typed() -> None:
