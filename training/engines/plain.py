@@ -256,8 +256,9 @@ def _clip_rows(table: nn.Parameter, limit: float) -> Tensor:
     """Scale rows of a sparse gradient that are longer than `limit` down to it; the whole norm before that."""
     rows = table.grad.values()  # type: ignore[union-attr]
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    if len(norms) and norms.max() > limit:
-        rows.mul_(torch.clamp(limit / norms, max=1.0))  # of 0: inf, and so 1
+    longer = torch.nonzero(norms[:, 0] > limit)[:, 0]
+    if len(longer):
+        rows[longer] *= limit / norms[longer]
     return torch.linalg.vector_norm(norms)
 
 

@@ -60,8 +60,7 @@ def predictions(built: Any, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         members = batch["members"][slice(*batch["member_offsets"][mean : mean + 2])]
         for number in range(*batch["target_offsets"][mean : mean + 2]):
             matrix = pairs if batch["is_positive"][number] else against
-            target = batch["outputs"][batch["targets"][number]]
-            np.add.at(matrix, (batch["inputs"][members], target), batch["weights"][number])
+            np.add.at(matrix, (members, batch["targets"][number]), batch["weights"][number])
     return pairs, against
 
 
@@ -224,7 +223,7 @@ def test_gradients_are_those_of_the_loss(model: str) -> None:
 def test_hierarchical_softmax_leaves_out_what_is_certain() -> None:
     built = objective("cbow", subsample=0.0, window=1, loss="hierarchical-softmax")
     batch = built.collate(built.drawn({"input": Ragged.from_rows([[2, 3]])}, Draws(5, 0, np.arange(1))))
-    nodes = batch["outputs"][batch["targets"]]
+    nodes = batch["targets"]
     assert batch["predictions"] == 2
     assert nodes.tolist() == [*built.paths.row(2), *built.paths.row(3)]  # 3 predicts 2, and 2 predicts 3
     with torch.no_grad():

@@ -47,10 +47,10 @@ class WordVectors(nn.Module):
     def forward(self, batch: Mapping[str, Tensor], cut: float) -> Tensor:
         """Σ weights · −log σ(±v·o) over targets, where v is the mean of some words' input vectors.
 
-        inputs [U], outputs [W]: ids, each once. members [M]: places in `inputs` of the words of each of the G means,
-        which begin at member_offsets [G + 1]. targets [T]: places in `outputs` of the outputs of each mean, from
-        target_offsets [G + 1]; is_positive, weights [T]. Targets with |v·o| > `cut` do not count.
-        The same lists by word, for the gradients: member_means [M] (which mean) from input_offsets [U + 1];
+        members [M]: ids of the words of each of the G means, which begin at member_offsets [G + 1]; shares [M]: of each
+        word in its mean. targets [T]: ids of the outputs of each mean, from target_offsets [G + 1]; is_positive,
+        weights [T]. Targets with |v·o| > `cut` do not count. The same lists by word, for the gradients: inputs [U] and
+        outputs [W], the ids that occur, ascending; member_means [M] (which mean) from input_offsets [U + 1];
         target_means and target_numbers [T] from output_offsets [W + 1].
 
         As in word2vec.c, each word of a mean gets the mean's whole gradient, undivided.
@@ -63,23 +63,22 @@ class _Targets(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, given: Tensor, predicted: Tensor, batch: Mapping[str, Tensor], cut: float) -> Tensor:
-        offsets = batch["member_offsets"]
-        words, outputs = given.index_select(0, batch["inputs"]), predicted.index_select(0, batch["outputs"])
-        means = _sums(words, batch["members"], offsets).div_(offsets.diff().unsqueeze(1))
-        products = _products(means, outputs, batch["targets"], batch["target_offsets"])
+        means = _sums(given, batch["members"], batch["member_offsets"], batch["shares"])
+        products = _products(means, predicted, batch["targets"], batch["target_offsets"])
         weights = batch["weights"] if math.isinf(cut) else batch["weights"] * (products.abs() <= cut)
         sign = 1.0 - 2.0 * batch["is_positive"]
         signed = products.mul_(sign)
-        ctx.slopes, ctx.means, ctx.outputs, ctx.batch = torch.sigmoid(signed) * weights * sign, means, outputs, batch
+        ctx.slopes, ctx.means, ctx.batch = torch.sigmoid(signed) * weights * sign, means, batch
+        ctx.save_for_backward(predicted)
         ctx.shapes = given.shape, predicted.shape
         return F.softplus(signed).mul_(weights).sum()  # in a tree; `dot` adds one by one and loses digits of millions
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        batch, slopes = ctx.batch, ctx.slopes * gradient
-        of_means = _sums(ctx.outputs, batch["targets"], batch["target_offsets"], slopes)
+        batch, slopes, (outputs,) = ctx.batch, ctx.slopes * gradient, ctx.saved_tensors
+        of_means = _sums(outputs, batch["targets"], batch["target_offsets"], slopes)
         of_words = _sums(of_means, batch["member_means"], batch["input_offsets"])
-        by_output = slopes[batch["target_numbers"]]
+        by_output = slopes.index_select(0, batch["target_numbers"])
         of_outputs = _sums(ctx.means, batch["target_means"], batch["output_offsets"], by_output)
         given, predicted = ctx.shapes
         return _rows(batch["inputs"], of_words, given), _rows(batch["outputs"], of_outputs, predicted), None, None
@@ -88,7 +87,7 @@ class _Targets(torch.autograd.Function):
 def _sums(table: Tensor, places: Tensor, offsets: Tensor, weights: Tensor | None = None) -> Tensor:
     """[G, D]: sums of the rows of `table` at the places from each of the offsets [G + 1] to the next."""
     return F.embedding_bag(
-        places, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
+        places, table.detach(), offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
     )  # fmt: skip
 
 
@@ -103,7 +102,7 @@ def _products(means: Tensor, outputs: Tensor, targets: Tensor, offsets: Tensor) 
         outputs = F.pad(outputs, (0, 0, 0, missing))
     shape, empty = (len(means), len(outputs)), torch.zeros(len(targets), dtype=means.dtype)
     chosen = torch.sparse_csr_tensor(offsets, targets, empty, shape, check_invariants=False)
-    return torch.sparse.sampled_addmm(chosen, means, outputs.t(), beta=0.0).values()
+    return torch.sparse.sampled_addmm(chosen, means, outputs.t(), beta=0.0, out=chosen).values()
 
 
 def _rows(ids: Tensor, gradients: Tensor, shape: torch.Size) -> Tensor:
