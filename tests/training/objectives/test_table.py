@@ -28,7 +28,7 @@ from training import objectives
 objectives.config_union()
 for name in objectives.OBJECTIVES:
     section = objectives.section_of(name)(name=name)
-    list(objectives.problems(section, {"model": objectives.NetworkConfig(architecture="mlp")}))
+    list(objectives.problems(section, {"model": objectives.NetworkConfig(architecture="bert")}))
 import training.objectives.fine_tuning, training.objectives.arrays.code_prior
 print([m for m in ("torch", "transformers", "ray", "deepspeed") if m in sys.modules])
 """
