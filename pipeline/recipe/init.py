@@ -14,6 +14,7 @@ from data_prep.kinds import kind_read_by
 from data_prep.labelled.examples import TEXT
 from data_prep.settings import Settings
 from data_prep.sources.catalogue.networks import NETWORKS
+from training.models.text.architectures import is_of_transformers
 
 PRETRAINING_ALONE = "downstream=[]"
 
@@ -70,7 +71,7 @@ def fill(data: Mapping[str, Any], load: Callable[[str, str | None, Sequence[str]
     """Say of what kind of data networks are that are those of recipes. data: an experiment as it was written.
 
     load: another recipe by its name, scale and settings, for the section that names it. UserError where a section says
-    another kind.
+    another kind, or its network is none that `training.models.described` knows.
     """
     networks = data.get("networks")
     others = {f"networks.{name}": of for name, of in networks.items()} if isinstance(networks, dict) else {}
@@ -79,7 +80,13 @@ def fill(data: Mapping[str, Any], load: Callable[[str, str | None, Sequence[str]
             continue
         settings = of.get("settings")
         own = pretraining_settings(settings if isinstance(settings, dict) else {})
-        kind, said = load(of["recipe"], of.get("scale"), own, section).kind, of.get("kind")
+        recipe, said = load(of["recipe"], of.get("scale"), own, section), of.get("kind")
+        kind, architecture = recipe.kind, recipe.network.architecture
+        if not is_of_transformers(architecture):
+            raise UserError(
+                f"{section}.recipe: the network of {of['recipe']}, {architecture!r}, is none of transformers, and jobs "
+                f"without a pretraining open no other; name another recipe, or write the jobs into a copy of it."
+            )
         if said not in (None, kind):
             raise UserError(f"{section}.kind: {said}, and the network of {of['recipe']} reads {kind}; leave it out.")
         of["kind"] = kind

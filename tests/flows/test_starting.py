@@ -178,8 +178,6 @@ def test_jobs_are_told_what_the_network_of_a_recipe_reads_before_it_is_trained(t
     changed = ["init.model=null", "init.recipe=masked-frames"]
     with pytest.raises(UserError, match=r"downstream.0.data: of kind sound rows are told by a task file; set it to"):
         load("finetune", None, changed)
-    with pytest.raises(UserError, match=r"tagging is of text and sound, and the network reads images"):
-        load("finetune", None, ["init.model=null", "init.recipe=autoencoder"])
     with pytest.raises(UserError, match=r"init.kind: text, and the network of masked-frames reads sound; leave it out"):
         load("finetune", None, [*changed, "init.kind=text"])
     with pytest.raises(UserError, match=r"init.kind: sound, and the network reads text; leave it out"):
@@ -190,6 +188,12 @@ def test_jobs_are_told_what_the_network_of_a_recipe_reads_before_it_is_trained(t
     itself.write_text(f"name: itself\ninit: {{recipe: {itself}}}\ndownstream: []\n")
     with pytest.raises(UserError, match=r"init.recipe: .*itself.yaml trains no network; name a recipe that does"):
         load(itself)
+
+
+@pytest.mark.parametrize("recipe", ["word2vec", "elmo", "autoencoder"])
+def test_a_network_that_only_its_own_jobs_open_is_refused_before_it_is_trained(recipe: str) -> None:
+    with pytest.raises(UserError, match=rf"init.recipe: the network of {recipe}, '[\w-]+', is none of transformers"):
+        load("finetune", None, ["init.model=null", f"init.recipe={recipe}"])
 
 
 def test_texts_are_not_learned_by_a_network_of_sound() -> None:

@@ -198,6 +198,15 @@ def _registered(model_type: str) -> Architecture:
     return Architecture(causal=not is_encoder and model_type in classes.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
+def is_of_transformers(model_type: str) -> bool:
+    """Whether transformers has networks of this type."""
+    if model_type in ARCHITECTURES:
+        return True
+    from transformers import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING
+
+
 def architecture_in(config: Mapping[str, Any]) -> Architecture:
     """The properties of the model type of a config.json; of a type that has no line, as far as its class tells them."""
     line = architecture_of(config["model_type"])
