@@ -39,6 +39,7 @@ from data_prep.corruptions.base import (
     Targets,
     check_rows,
     ends_of_text,
+    rounded_up,
 )
 from data_prep.rng import Draws, key
 from data_prep.settings import Belongs
@@ -98,7 +99,7 @@ class BartConfig(CorruptionConfig):
     def raw_length(self, n: int) -> int:
         """See `CorruptionConfig`: x′ exceeds x only by inserted tokens."""
         raw = n
-        while raw > 1 and raw + _ceil(self.insert, np.array([raw]))[0] > n:
+        while raw > 1 and raw + rounded_up(self.insert, np.array([raw]))[0] > n:
             raw -= 1
         return raw
 
@@ -196,7 +197,7 @@ def noised(columns: dict[str, Ragged], config: BartConfig, specials: Specials, d
     if config.rate:
         text = masked(text, begins, config, specials, draws)
     if config.insert:
-        count = _ceil(config.insert, text.tokens.lengths)
+        count = rounded_up(config.insert, text.tokens.lengths)
         text = inserted(text, count, config, specials, draws, INSERT)
     if config.rotate:
         text = rotated(text, config.rotate, draws)
@@ -218,7 +219,7 @@ def permuted(text: Text, sentence: np.ndarray, begins: np.ndarray, share: float,
     number = np.diff(bounds)
     stop = np.append(start[1:], 0)[: len(start)]
     stop[bounds[1:][number > 0] - 1] = (first + text.lengths)[number > 0]
-    moving = drawn(draws, PERMUTE, number, _ceil(share, number))
+    moving = drawn(draws, PERMUTE, number, rounded_up(share, number))
     new = np.arange(len(start))
     new[np.sort(moving)] = moving
     order = np.arange(len(sentence))
@@ -237,7 +238,7 @@ def masked(text: Text, begins: np.ndarray, config: BartConfig, specials: Special
     word = np.flatnonzero(text.inside[unit])
     first = np.searchsorted(unit[word], tokens.offsets)
     number = np.diff(first)
-    budget = _ceil(config.rate, number)
+    budget = rounded_up(config.rate, number)
     length, spans, empty = np.ones(budget.sum(), np.int64), budget, np.zeros(len(number), np.int64)
     if config.unit == "span":
         length, spans, empty = span_lengths(budget, config.mean_length, draws)
@@ -306,7 +307,7 @@ def inserted(text: Text, count: np.ndarray, config: BartConfig, specials: Specia
     if config.random < 1:
         values[place] = specials.mask
     rank = np.arange(len(row)) - offsets_of(count)[row]
-    random = rank < _ceil(config.random, count)[row]
+    random = rank < rounded_up(config.random, count)[row]
     if random.any():
         chosen = draws.below(len(specials.ordinary), RANDOM, LONGEST * (1 + draw) + rank[random], row[random])
         values[place[random]] = specials.ordinary[chosen]
@@ -379,8 +380,3 @@ def _mean_seen(config: BartConfig, n: int) -> float:
     }
     corruption = Bart(config, specials)
     return float(ragged(corruption({**columns}, Draws(key(0, "counts"), 0, np.arange(count))), "seen").lengths.mean())
-
-
-def _ceil(share: float, count: np.ndarray) -> np.ndarray:
-    """[R] int64: ceil(share · count), of the number meant and not of its nearest float (0.07 · 100 is 7)."""
-    return np.ceil(share * count - 1e-9).astype(np.int64)

@@ -181,3 +181,8 @@ def ends_of_text(tokens: Ragged, specials: Specials) -> tuple[np.ndarray, np.nda
     back[has_tokens] = specials.is_special[tokens.values[tokens.offsets[1:][has_tokens] - 1]]
     back[lengths == 1] = 0  # one token is at one end
     return front, back
+
+
+def rounded_up(share: float, count: np.ndarray) -> np.ndarray:
+    """[R] int64: ceil(share · count), of the number meant and not of its nearest float (0.07 · 100 is 7)."""
+    return np.ceil(share * count - 1e-9).astype(np.int64)

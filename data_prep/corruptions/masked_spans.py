@@ -24,7 +24,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from data_prep.corruptions.base import Counts, Needs
+from data_prep.corruptions.base import Counts, Needs, rounded_up
 from data_prep.corruptions.masking import Sparse, SparseConfig, checked, chunks, hidden, replaced, sequence_starts
 from data_prep.rng import Draws
 from data_prep.settings import Belongs
@@ -90,7 +90,7 @@ class MaskedSpans(Sparse):
 
     def counts(self, n: int) -> Counts:
         """For a sequence of `n` tokens, of which the first and the last are special."""
-        return Counts(n, float(np.ceil(self.config.rate * max(n - 2, 0))))
+        return Counts(n, float(rounded_up(self.config.rate, np.array(max(n - 2, 0)))))
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
         """See `Corruption`; `input` is replaced by what `writes` says, positions uint16 and ascending."""
@@ -122,7 +122,7 @@ class MaskedSpans(Sparse):
         masked = np.zeros(len(text.place), bool)
         size = np.diff(text.sequences)
         going = np.flatnonzero(size > 0)
-        left = np.ceil(self.config.rate * size).astype(np.int64)[going]
+        left = rounded_up(self.config.rate, size)[going]
         name, in_row = (of_all[text.place[text.sequences[going]]] for of_all in (position, row))
         while len(going):
             anchor = text.sequences[going] + draws.below(size[going], ANCHOR, name, in_row)
