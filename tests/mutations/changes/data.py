@@ -17,8 +17,8 @@ CHANGES = [
     Change(
         "the budget of spans is rounded down",
         "data_prep/corruptions/masked_spans.py",
-        "left = np.ceil(self.config.rate * size)",
-        "left = np.floor(self.config.rate * size)",
+        "left = rounded_up(self.config.rate, size)",
+        "left = np.floor(self.config.rate * size).astype(np.int64)",
         (f"{DATA}/corruptions/test_masked_spans.py::test_the_budget_is_exact_and_rounded_up",),
     ),
     Change(
