@@ -19,6 +19,7 @@ from data_prep.shards.rows import Specials
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import ends_of, specials_of
 from training.distributed import seed_torch
+from training.models.cpu_kernels import gelu_in_one_pass
 from training.models.text.architectures import Architecture, architecture_in, longest
 from training.models.text.causal_lm import causal_lm
 from training.models.text.folder import open_config, open_pretrained
@@ -114,6 +115,7 @@ def open_language_model(
     options = {"dtype": dtype, "config": config}
     config._attn_implementation = "sdpa" if line.fused_attention else "eager"
     network = open_pretrained(folder, line.auto_class, **options) if random is None else _random(config, line, random)
+    gelu_in_one_pass(network)
     tokenizer, settings = pretrained.read(folder)
     special = specials_of(tokenizer, settings)
     bos, eos = ends_of(special)

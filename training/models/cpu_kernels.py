@@ -41,12 +41,11 @@ def spare_rows(count: int, device: torch.device) -> int:
 def speed_up(module: nn.Module, precision: str) -> None:
     """Give dropouts, attention, RMS norms and, in bf16, layer norms of `module` the forward passes of this module.
 
-    So for GELU's approximation by tanh, which transformers computes in eight passes and PyTorch in one. Of a submodule
-    that has a method `fuse_loss`, that is called, to fuse its loss with its vocabulary projection.
+    Of a submodule that has a method `fuse_loss`, that is called, to fuse its loss with its vocabulary projection.
     """
     from transformers import PreTrainedModel
-    from transformers.activations import NewGELUActivation
 
+    gelu_in_one_pass(module)
     for submodule in list(module.modules()):
         if type(submodule) is nn.Dropout:
             submodule.forward = partial(_dropout_forward, submodule)  # type: ignore[method-assign]
@@ -54,8 +53,6 @@ def speed_up(module: nn.Module, precision: str) -> None:
             submodule.forward = partial(_norm_forward, submodule)  # type: ignore[method-assign]
         elif hasattr(submodule, "variance_epsilon"):  # as all RMS norms of transformers that are T5's call it
             submodule.forward = partial(_rms_norm_forward, submodule)  # type: ignore[method-assign]
-        elif isinstance(submodule, NewGELUActivation):
-            submodule.forward = partial(F.gelu, approximate="tanh")  # type: ignore[method-assign]
         elif (
             isinstance(submodule, PreTrainedModel) and architecture_of(submodule.config.model_type).registered_attention
         ):
@@ -63,6 +60,15 @@ def speed_up(module: nn.Module, precision: str) -> None:
             submodule.config._attn_implementation = ATTENTION
         elif hasattr(submodule, "fuse_loss"):
             submodule.fuse_loss()  # type: ignore[operator]
+
+
+def gelu_in_one_pass(module: nn.Module) -> None:
+    """Let PyTorch compute GELU's approximation by tanh in `module`, which takes transformers eight passes."""
+    from transformers.activations import NewGELUActivation
+
+    for submodule in module.modules():
+        if isinstance(submodule, NewGELUActivation):
+            submodule.forward = partial(F.gelu, approximate="tanh")  # type: ignore[method-assign]
 
 
 @functools.cache

@@ -12,6 +12,7 @@ drawn beforehand: a token that a text has at its length counts as its [EOS], for
 
 from __future__ import annotations
 
+import copy
 import statistics
 import sys
 import time
@@ -30,6 +31,7 @@ from data_prep.shards.rows import Specials
 from training.inference.generation.decoding import Decoding
 from training.inference.generation.generate import Generator, _Text
 from training.inference.language_model import LanguageModel, open_language_model
+from training.models.cpu_kernels import gelu_in_one_pass
 from training.models.text.architectures import architecture_of, longest
 
 ROUNDS, BATCH, NEW = 5, 16, 96
@@ -44,6 +46,7 @@ def network(shape: dict[str, int]) -> LanguageModel:
     torch.manual_seed(0)
     model: Any = GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=None, eos_token_id=None, pad_token_id=0)).eval()
     model.set_attn_implementation("sdpa")
+    gelu_in_one_pass(model)  # as `open_language_model` does
     special = Specials(shape["vocab_size"], pad=0)
     line = architecture_of("gpt2")
     return LanguageModel(model, None, special, line, longest(model.config), None, None, torch.device("cpu"))  # type: ignore[arg-type]
@@ -75,6 +78,14 @@ def ours(model: LanguageModel, rows: list[list[int]], lengths: list[int]) -> lis
     return [by_prompt[number] for number in range(len(rows))]
 
 
+def unchanged(model: LanguageModel) -> LanguageModel:
+    """With the forward passes of `transformers` alone."""
+    network = copy.deepcopy(model.network)
+    for module in network.modules():
+        module.__dict__.pop("forward", None)
+    return replace(model, network=network)
+
+
 def theirs(model: LanguageModel, rows: list[list[int]], lengths: list[int]) -> list[list[int]]:
     """In batches of like lengths, padded on the left, which is how they are fastest."""
     by_prompt: dict[int, list[int]] = {}
@@ -99,11 +110,12 @@ def measured(model: LanguageModel, rows: list[list[int]], lengths: list[int]) ->
     """Medians of both, and of their ratio round by round."""
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     texts: dict[str, list[list[int]]] = {}
+    models = {"ours": model, "theirs": unchanged(model)}
     runs: dict[str, Callable[..., list[list[int]]]] = {"ours": ours, "theirs": theirs}
     for number in range(ROUNDS + 1):
         for name, run in runs.items() if number % 2 else reversed(runs.items()):
             began = time.perf_counter()
-            texts[name] = run(model, rows, lengths)
+            texts[name] = run(models[name], rows, lengths)
             if number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - began)
     tokens = sum(map(len, texts["ours"]))
