@@ -210,12 +210,14 @@ def _of_files(job: Config, data: Findings) -> Iterator[str]:
 
 def architecture_problems(job: Config, model_type: str) -> Iterator[tuple[str, str]]:
     """Settings by which a network of a type cannot be fine-tuned, and why."""
-    line = architecture_of(model_type)
-    if job.task not in ("tagging", "question-answering", "text-to-text") and job.pooling == "cls" and line.causal:
+    by_first = job.task not in ("tagging", "question-answering", "text-to-text") and job.pooling == "cls"
+    if by_first and architecture_of(model_type).causal:
         yield ".pooling", f"of {model_type!r} a row's first token sees nothing of the row; set it to last, or mean"
-    if job.layer_decay != 1 and (line.shared_layers or line.encoder_decoder):
-        why = "layers share their weights" if line.shared_layers else "layers are two stacks"
-        yield ".layer_decay", f"of {model_type!r} the {why}; set it to 1.0"
+    if job.layer_decay != 1:
+        line = architecture_of(model_type)
+        if line.shared_layers or line.encoder_decoder:
+            why = "layers share their weights" if line.shared_layers else "layers are two stacks"
+            yield ".layer_decay", f"of {model_type!r} the {why}; set it to 1.0"
 
 
 def _of_network(folder: Path, job: Config, kind: str) -> Iterator[str]:

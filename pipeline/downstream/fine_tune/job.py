@@ -202,12 +202,15 @@ def _network_problems(recipe: Any, job: Config) -> Iterator[Problem]:
     if recipe.network is None:
         yield from length_problems(recipe, job.length)
         return
-    line = architecture_of(recipe.network.architecture)
-    if job.written and not (line.causal or line.encoder_decoder):
-        yield ".task", f"{job.task} asks a network that writes, and {recipe.network.architecture!r} does not"
-        return
-    yield from length_problems(recipe, job.length + (job.max_answer if job.written and line.causal else 0))
-    yield from checks.architecture_problems(job, recipe.network.architecture)
+    architecture, room = recipe.network.architecture, job.length
+    if job.written:
+        line = architecture_of(architecture)
+        if not (line.causal or line.encoder_decoder):
+            yield ".task", f"{job.task} asks a network that writes, and {architecture!r} does not"
+            return
+        room += job.max_answer if line.causal else 0
+    yield from length_problems(recipe, room)
+    yield from checks.architecture_problems(job, architecture)
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

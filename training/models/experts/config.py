@@ -9,7 +9,7 @@ from pydantic import Field
 
 from data_prep.settings import Settings
 from training.config import NetworkConfig, PlacementConfig
-from training.models.text.architectures import architecture_of
+from training.models.text.architectures import line_of
 
 Problem = tuple[str, str]
 FEWEST = 4  # tokens that an expert has room for, however few are to be routed
@@ -31,7 +31,7 @@ class RoutingConfig(Settings):
 
 def has_experts(network: NetworkConfig) -> bool:
     """Whether the network's architecture has layers of experts."""
-    return architecture_of(network.architecture).experts
+    return line_of(network.architecture).experts
 
 
 def routing_problems(routing: RoutingConfig, network: NetworkConfig) -> Iterator[Problem]:

@@ -187,6 +187,11 @@ def architecture_of(model_type: str) -> Architecture:
     return ARCHITECTURES.get(model_type) or _registered(model_type)
 
 
+def line_of(model_type: str) -> Architecture:
+    """The line of a model type, or one of which nothing is assumed: for what only lines say, which needs no import."""
+    return ARCHITECTURES.get(model_type, Architecture())
+
+
 @functools.cache
 def _registered(model_type: str) -> Architecture:
     """A type is what the pretraining classes say that transformers has for it."""
@@ -252,7 +257,7 @@ def sequence_problems(network: NetworkConfig) -> Iterator[Problem]:
 
 def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why a network cannot be given a sentence head."""
-    if not architecture_of(network.architecture).sentence_head:
+    if not line_of(network.architecture).sentence_head:
         yield (
             "network.architecture",
             f"{network.architecture!r} has no sentence head for NSP or SOP; use one of "
@@ -262,14 +267,14 @@ def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
 
 def discriminator_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why a network cannot tell replaced tokens from others."""
-    if not architecture_of(network.architecture).discriminator:
+    if not line_of(network.architecture).discriminator:
         text = f"{network.architecture!r} has no head that tells replaced tokens"
         yield "network.architecture", f"{text}; choose one of {types_with('discriminator')}"
 
 
 def packing_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why rows of several sequences cannot be learned from."""
-    if not architecture_of(network.architecture).packable:
+    if not line_of(network.architecture).packable:
         text = f"{network.architecture!r} cannot keep apart the sequences of a packed row"
         yield "network.architecture", f"{text}; set compose.pack to false or use one of {types_with('packable')}"
 
@@ -281,7 +286,7 @@ def position_problems(
 
     positions: those of the network; None: what `network.config` says, if it does.
     """
-    line = architecture_of(network.architecture)
+    line = line_of(network.architecture)
     yield from _block_problems(network, lengths)
     name = line.setting("max_position_embeddings")
     positions = network.config.get(name) if positions is None else positions
@@ -297,7 +302,7 @@ def position_problems(
 
 def without_effect(network: NetworkConfig) -> Iterator[Problem]:
     """Settings of the network that its kind of attention does not use."""
-    line = architecture_of(network.architecture)
+    line = line_of(network.architecture)
     name = line.setting("attention_probs_dropout_prob")
     if line.block_sparse and line.block_sparse.shape(network.config) and network.config.get(name):
         text = f"{network.config[name]} has no effect, as it belongs to attention_type original_full"
@@ -306,7 +311,7 @@ def without_effect(network: NetworkConfig) -> Iterator[Problem]:
 
 def _block_problems(network: NetworkConfig, lengths: Mapping[str, int]) -> Iterator[Problem]:
     """Rows that are too short for the network's blocks, or that its blocks do not divide."""
-    sparse = architecture_of(network.architecture).block_sparse
+    sparse = line_of(network.architecture).block_sparse
     shape = sparse.shape(network.config) if sparse else None
     if sparse is None or shape is None:
         return
