@@ -12,7 +12,7 @@ from data_prep.settings import Settings
 from data_prep.sources.config import SourceConfig
 from pipeline.slug import SLUG
 from pipeline.training_settings import training_settings as of_training
-from training.models.text.architectures import architecture_of, default_setting
+from training.models.text.architectures import default_setting, line_of
 
 Problem = tuple[str, str]
 """(path, what is wrong there); see `pipeline.downstream`."""
@@ -73,7 +73,7 @@ def length_problems(recipe: Any, length: int | None) -> Iterator[Problem]:
     """A problem if the recipe's network has too few positions for rows of the job's length."""
     if length is None or recipe.network is None:
         return
-    line = architecture_of(recipe.network.architecture)
+    line = line_of(recipe.network.architecture)
     name, first = line.setting("max_position_embeddings"), line.first(0)
     positions = recipe.network.config.get(name)
     if positions is None and length + first > FEWEST_POSITIONS:
