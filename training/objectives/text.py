@@ -109,8 +109,8 @@ class TextObjective(BaseObjective):
         from training.models.text.network import encoder_flops
 
         self.network = network
-        if self.data.preprocessor is not None and self.settings.architecture not in ARCHITECTURES:
-            from training.models.text.export import check_tokenizer  # which tests show of those
+        if self.data.preprocessor is not None and self.settings.architecture not in ARCHITECTURES:  # those are tested
+            from training.models.text.export import check_tokenizer
 
             check_tokenizer(self.config, self.data.preprocessor)
         self.matrices, self.width = encoder_flops(network.encoder)
