@@ -142,7 +142,7 @@ class KeepPositions:
         encoder.register_forward_hook(self)
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
-        if self.positions is None:
+        if self.positions is None or "last_hidden_state" not in output:
             return output
         hidden = output.last_hidden_state.flatten(0, 1)
         output.last_hidden_state = hidden[self.positions].unsqueeze(0)
